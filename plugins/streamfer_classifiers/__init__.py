@@ -1,0 +1,1 @@
+"""The classifiers that ship with streamfer. Each registers exactly as a third party's would."""

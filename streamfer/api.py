@@ -1,0 +1,210 @@
+"""What a plugin author sees: how a component is registered, and what each kind of component does.
+
+A component is a plain class built from its options in the worker that needs it. Hooks only register; no hook
+runs per frame. `streamfer.testing` checks that a component keeps the contract of its kind.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Literal, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import BaseModel, ConfigDict
+
+from streamfer.picture import Picture
+from streamfer.types import Box, CropSpec, Detection, Result
+
+Kind = Literal["source", "detector", "tracker", "classifier", "sink"]
+KINDS: tuple[Kind, ...] = ("source", "detector", "tracker", "classifier", "sink")
+
+
+class Options(BaseModel):
+    """Base of every options model: frozen, unknown keys are errors."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class NoOptions(Options):
+    """For a component with nothing to set."""
+
+
+@dataclass(frozen=True)
+class Component:
+    """A registration: a component's name, what it is, its options, and where its class is found.
+
+    `target` is "package.module:Class", resolved only in the worker that runs it, so that heavy imports stay
+    there; ":Class" means the module that registers. The class is called with one argument, the validated
+    options model. Registering must be cheap: no model is read, no heavy library imported.
+    """
+
+    kind: Kind
+    name: str
+    summary: str
+    target: str
+    options: type[Options] = NoOptions
+    crop: CropSpec = CropSpec()
+    """Classifiers: the face crop to be handed over."""
+    labels: tuple[str, ...] = ()
+    """Classifiers: the names of the probabilities, in order."""
+    pixels: bool = False
+    """Sinks: whether `Sink.write` needs the frame's pixels."""
+    durable: bool = True
+    """Sinks: whether the sink keeps what it writes, so that a recording waits for it and can be resumed."""
+    model_files: tuple[str, ...] = ()
+    """Model cards ("package:path/card.json") whose files `streamfer doctor` verifies."""
+
+
+# ---- sources -----------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class SourceInfo:
+    """What a source knows once it is open. `frames` is an estimate (None: unknown), `duration` in seconds."""
+
+    width: int
+    height: int
+    frames: int | None = None
+    duration: float | None = None
+    description: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class SourceFrame:
+    """One decoded frame. `picture` may be a view that is valid only until the next frame is asked for.
+
+    `pts` is in seconds from the source's clock, None where it gives none. A `corrupt` frame is one that the
+    decoder had to patch up: it is counted and recorded, not analysed.
+    """
+
+    picture: Picture
+    pts: float | None
+    corrupt: bool = False
+
+
+class Source(Protocol):
+    """Where frames come from; one object per stream. Built from its options.
+
+    `open` raises `StartError` when there is nothing to read. `frames` yields every frame of the source from
+    its start, in presentation order: the position in this sequence is the frame's identity, so a second pass
+    over the same recording must yield the same frames. It raises `BrokenFileError` when the source cannot be
+    read to its end; what was yielded before stands.
+    """
+
+    def open(self) -> SourceInfo: ...
+
+    def frames(self) -> Iterator[SourceFrame]: ...
+
+    def close(self) -> None: ...
+
+
+# ---- detectors and trackers --------------------------------------------------------------------------------
+
+
+class Detector(Protocol):
+    """Finds faces in one image. Its input width is the caller's business."""
+
+    def detect(self, image: NDArray[np.uint8]) -> list[Detection]:
+        """Faces in a BGR image, uint8 (height, width, 3), in that image's pixels, best first."""
+        ...
+
+
+class Tracker(Protocol):
+    """Gives detections of one stream identities that last. One object per stream.
+
+    Ids are positive, rise, and are never used again, also not after `reset`.
+    """
+
+    def predict(self, seconds: float) -> list[Box]:
+        """Where the confirmed faces are expected at this time (frame pixels); empty if none is followed."""
+        ...
+
+    def update(
+        self, detections: Sequence[Detection], seconds: float, appearances: NDArray[np.float32] | None = None
+    ) -> list[int]:
+        """The track id of each detection, in order. `seconds` is the frame's PTS.
+
+        `appearances` is one unit-norm row per detection (n, d), a coarse picture of the face; two rows of one
+        face have a high dot product. A tracker may ignore it.
+        """
+        ...
+
+    def reset(self, first_track: int | None = None) -> None:
+        """Forget all faces (a cut, a restart). Ids go on from `first_track` if it is given and higher."""
+        ...
+
+
+# ---- classifiers -------------------------------------------------------------------------------------------
+
+
+class Classifier(Protocol):
+    """Names the expression on face crops. Built from its options in a classify worker."""
+
+    def predict(self, crops: NDArray[np.uint8]) -> NDArray[np.float32]:
+        """Probabilities (n, labels), rows adding up to 1, for crops uint8 (n, height, width, channels).
+
+        The crops are as the registration's `crop` asks, full range, upright, aligned by
+        `streamfer.preprocess`. A row depends on its own crop only.
+        """
+        ...
+
+
+# ---- sinks -------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class StreamPlan:
+    """What a sink is told of a stream before the first result: its name and classifiers."""
+
+    name: str
+    classifiers: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Position:
+    """How far a durable sink's record of one (stream, classifier) goes, read back from what it has kept.
+
+    `seq` is the last frame on record (-1: none), `delivered` the frames analysed, `dropped` the others by
+    reason, `last_track` the highest track id seen.
+    """
+
+    seq: int = -1
+    delivered: int = 0
+    dropped: Mapping[str, int] = field(default_factory=dict)
+    last_track: int = 0
+
+
+class Sink(Protocol):
+    """Where results go. Built from its options in a process of its own.
+
+    The service calls `open`, then `write` for each result, in order and without repeats per
+    (stream, classifier), `flush` now and then, `close` at the end. A sink that cannot go on (no space, no
+    permission) raises OSError; the service stops the run with one line.
+    """
+
+    def open(self, streams: Sequence[StreamPlan], *, resume: bool) -> dict[tuple[str, str], Position]:
+        """Make ready; raise `StartError` if that fails. With `resume`, repair what a crash left torn, keep
+        the rest, and tell the position of each (stream, classifier) on record; without, start anew. The
+        service resumes a sink also when its process died in the middle of a run."""
+        ...
+
+    def write(self, result: Result, picture: Picture | None) -> None:
+        """Take one result; `picture` only where the registration says `pixels=True` (the view is valid
+        during this call), and None for a dropped frame."""
+        ...
+
+    def flush(self) -> None:
+        """Make everything written so far durable: when this returns, a power cut loses nothing of it."""
+        ...
+
+    def end(self, stream: str) -> None:
+        """No more results of this stream follow."""
+        ...
+
+    def outputs(self) -> Iterable[str]:
+        """The files (or places) written to, named at the end of a run."""
+        ...
+
+    def close(self) -> None: ...

@@ -1,0 +1,129 @@
+"""YAML to frozen, checked configuration; every problem is told at once, with file, line and key."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from streamfer.config.assemble import assemble, normalise
+from streamfer.config.document import MAX_BYTES, Document
+from streamfer.config.errors import ConfigError, Key, Place, Problem
+from streamfer.config.files import stream_name
+from streamfer.config.model import (
+    ClassifierConfig,
+    Config,
+    DetectorConfig,
+    MetricsConfig,
+    Privacy,
+    SinkConfig,
+    StreamConfig,
+    TrackerConfig,
+)
+from streamfer.config.schema import schema
+from streamfer.config.substitute import Substitution
+from streamfer.plugins import Registry
+
+__all__ = [
+    "ClassifierConfig",
+    "Config",
+    "ConfigError",
+    "DetectorConfig",
+    "MetricsConfig",
+    "Privacy",
+    "SinkConfig",
+    "StreamConfig",
+    "TrackerConfig",
+    "for_recording",
+    "load",
+    "schema",
+]
+
+SECRETS = Path("/run/secrets")
+DEFAULT_CLASSIFIER = "cnn"
+
+
+def load(
+    path: Path,
+    *,
+    overrides: Sequence[str] = (),
+    registry: Registry | None = None,
+    environ: Mapping[str, str] | None = None,
+    secrets: Path = SECRETS,
+) -> Config:
+    """The configuration in a file; ConfigError tells everything that is wrong with it.
+
+    `overrides` are `key=value` as of --set; relative paths, theirs too, start from the file's directory.
+    `registry` is what is installed (default: look for it), `environ` the environment that fills in `${NAME}`
+    (default: this process's), `secrets` the directory of `${secret:NAME}`.
+    """
+    document = Document(str(path), Substitution(os.environ if environ is None else environ, secrets))
+    document.read(_text(path))
+    base = Path(os.path.abspath(path)).parent  # noqa: PTH100 - Path.absolute keeps ".."
+    return _finish(document, base, registry, overrides, path)
+
+
+def for_recording(
+    path: Path,
+    classifiers: Sequence[str] = (),
+    out_dir: Path = Path("out"),
+    video: bool = False,
+    registry: Registry | None = None,
+) -> Config:
+    """The configuration of `streamfer run clip.mp4`: results.jsonl, results.db and, with `video`,
+    annotated.mp4 in `out_dir`. Relative paths start from the working directory."""
+    names = list(classifiers) or [DEFAULT_CLASSIFIER]
+    sinks = [("jsonl", "results.jsonl"), ("sqlite", "results.db")] + [("video", "annotated.mp4")] * video
+    stream = stream_name("", Path(path.name))[1:].lstrip(".-") or "recording"
+    document = Document("the command line", Substitution({}, SECRETS))
+    document.data = {
+        "version": 1,
+        "streams": {stream: {"source": "file", "path": str(path)}},
+        "classifiers": [{"name": name} for name in names],
+        "sinks": [{"name": name, "path": str(out_dir / file)} for name, file in sinks],
+    }
+
+    def option(key: Key, label: str) -> None:
+        document.places[key] = Place((0, len(document.places)), label, key)
+
+    option(("streams", stream, "path"), "")
+    for index, _ in enumerate(names):
+        option(("classifiers", index), "--classifier")
+        option(("classifiers", index, "name"), "--classifier")
+    for index, _ in enumerate(sinks):
+        option(("sinks", index, "path"), "--out")
+    return _finish(document, Path.cwd(), registry, (), None)
+
+
+def _text(path: Path) -> str:
+    def wrong(text: str, line: int | None = None) -> ConfigError:
+        return ConfigError(
+            [Problem(Place((0, line or 0), str(path) + (f":{line}" if line else "")), (), text)]
+        )
+
+    try:
+        with path.open("rb") as file:
+            content = file.read(MAX_BYTES + 1)
+    except OSError as error:
+        raise wrong(f"cannot read the configuration: {(error.strerror or str(error)).lower()}") from None
+    if len(content) > MAX_BYTES:
+        raise wrong(f"larger than {MAX_BYTES // 1024} KiB, which is no configuration for streamfer")
+    try:
+        return content.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        line = content.count(b"\n", 0, error.start) + 1
+        text = f"not UTF-8: byte 0x{error.object[error.start]:02x} at offset {error.start}; save it as UTF-8"
+        raise wrong(text, line) from None
+
+
+def _finish(
+    document: Document, base: Path, registry: Registry | None, overrides: Sequence[str], path: Path | None
+) -> Config:
+    normalise(document)
+    for number, setting in enumerate(overrides):
+        document.override(setting, number)
+        normalise(document)
+    config = assemble(document, base, registry or Registry.discover(), path)
+    if config is None or document.problems:
+        raise ConfigError(document.problems)
+    return config

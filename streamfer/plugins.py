@@ -1,0 +1,369 @@
+"""Finds plugins, keeps a broken one from breaking anything else, and builds components from their specs."""
+
+from __future__ import annotations
+
+import hashlib
+import importlib
+import importlib.util
+import re
+import sys
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from importlib.metadata import EntryPoint, entry_points
+from pathlib import Path
+from types import ModuleType
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+import pluggy
+from pydantic import BaseModel, ValidationError
+
+from streamfer import hookspecs
+from streamfer.api import KINDS, Component, Kind
+from streamfer.errors import StartError, UsageError
+
+if TYPE_CHECKING:
+    import typer
+
+GROUP = "streamfer"
+"""The entry-point group that plugins register in, and the name of the pluggy project."""
+
+NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,63}")
+"""What names of components, streams and results may look like."""
+
+SERVICE_KEYS: dict[Kind, frozenset[str]] = {
+    "source": frozenset({"source", "classifiers"}),
+    "detector": frozenset({"name", "width", "min_face", "blur", "full_every", "workers"}),
+    "tracker": frozenset({"name"}),
+    "classifier": frozenset({"name", "as", "workers"}),
+    "sink": frozenset({"name", "as"}),
+}
+"""Keys that stand beside a component's options in the configuration and so cannot be options themselves."""
+
+_TARGET = re.compile(r"(?:[A-Za-z_]\w*(?:\.[A-Za-z_]\w*)*)?:[A-Za-z_]\w*(?:\.[A-Za-z_]\w*)*")
+
+
+@dataclass(frozen=True)
+class Origin:
+    """Where a plugin comes from: an installed distribution's entry point, or a local file."""
+
+    plugin: str
+    distribution: str | None = None
+    version: str | None = None
+    file: Path | None = None
+
+    def __str__(self) -> str:
+        if self.file is not None:
+            return str(self.file)
+        return f"{self.distribution} {self.version} (entry point '{self.plugin}')"
+
+
+@dataclass(frozen=True)
+class BrokenPlugin:
+    """A plugin that could not be loaded or could not register, and why (one line)."""
+
+    origin: Origin
+    cause: str
+
+    def __str__(self) -> str:
+        return f"{self.origin}: {self.cause}"
+
+
+@dataclass(frozen=True)
+class Registered:
+    """A component that is there. `target` and `options_model` are "module:Class", importable in a worker."""
+
+    component: Component
+    target: str
+    options_model: str
+    origin: Origin
+
+    @property
+    def kind(self) -> Kind:
+        return self.component.kind
+
+    @property
+    def name(self) -> str:
+        return self.component.name
+
+
+class ComponentSpec(msgspec.Struct, frozen=True, kw_only=True):
+    """All that a worker needs to build one component; survives JSON. `options` holds JSON values only."""
+
+    kind: Kind
+    name: str
+    target: str
+    options_model: str
+    options: dict[str, Any]
+    plugin_file: str | None = None
+
+    def __repr__(self) -> str:
+        """Without the options' values, which may be passwords."""
+        return f"ComponentSpec({self.kind} {self.name}: {self.target}, options: {', '.join(self.options)})"
+
+    def __rich_repr__(self) -> list[tuple[str, Any]]:
+        """The same for rich, for which msgspec's structs would show everything."""
+        return [("kind", self.kind), ("name", self.name), ("options", list(self.options))]
+
+
+@dataclass(frozen=True)
+class _Plugin:
+    """A loaded plugin, alone in a pluggy manager of its own, so that its hooks are called in isolation."""
+
+    origin: Origin
+    manager: pluggy.PluginManager
+    components: tuple[Registered, ...]
+
+
+@dataclass(frozen=True)
+class Clash:
+    """Two plugins that offer a component of one kind and name. Neither is preferred."""
+
+    first: Registered
+    second: Registered
+
+    def __str__(self) -> str:
+        return (
+            f"two plugins offer the {self.first.kind} '{self.first.name}': {self.first.origin} and "
+            f"{self.second.origin}; remove or rename one"
+        )
+
+
+class Registry:
+    """The components that plugins offer, the plugins that are broken, and the names that clash."""
+
+    def __init__(self, plugins: Iterable[_Plugin], broken: Iterable[BrokenPlugin]) -> None:
+        self._plugins = tuple(plugins)
+        self.broken = tuple(broken)
+        by_name: dict[tuple[Kind, str], Registered] = {}
+        clashes: list[Clash] = []
+        for plugin in self._plugins:
+            for one in plugin.components:
+                first = by_name.setdefault((one.kind, one.name), one)
+                if first is not one:
+                    clashes.append(Clash(first, one))
+        self._by_name = by_name
+        self.clashes = tuple(clashes)
+
+    @classmethod
+    def discover(cls, files: Sequence[Path] = ()) -> Registry:
+        """What the installed distributions offer in the entry-point group, and the local plugin `files`."""
+        return cls((), ())._with(sorted(entry_points(group=GROUP), key=lambda entry: entry.name), files)
+
+    def with_files(self, files: Sequence[Path]) -> Registry:
+        """This registry and the local plugin `files`; a file that is already in it is not loaded again."""
+        known = {plugin.origin.file for plugin in self._plugins} | {one.origin.file for one in self.broken}
+        return self._with((), [file for file in dict.fromkeys(files) if file.absolute() not in known])
+
+    def _with(self, entries: Iterable[EntryPoint], files: Iterable[Path]) -> Registry:
+        plugins, broken = list(self._plugins), list(self.broken)
+        loaded = [_load_entry_point(entry) for entry in entries] + [_load_file(file) for file in files]
+        for outcome in loaded:
+            if isinstance(outcome, BrokenPlugin):
+                broken.append(outcome)
+            else:
+                plugins.append(outcome)
+        return Registry(plugins, broken)
+
+    def get(self, kind: Kind, name: str) -> Registered:
+        """The component of this kind and name; UsageError names those there, and the broken plugins."""
+        found = self._by_name.get((kind, name))
+        if found is None:
+            raise UsageError(self.absent(kind, name))
+        return found
+
+    def find(self, kind: Kind, name: str) -> Registered | None:
+        """The component of this kind and name, or None."""
+        return self._by_name.get((kind, name))
+
+    def names(self, kind: Kind) -> list[str]:
+        return sorted(name for of_kind, name in self._by_name if of_kind == kind)
+
+    def all(self) -> list[Registered]:
+        """Every component, ordered by kind (as in `streamfer.api.KINDS`) and name."""
+        return sorted(self._by_name.values(), key=lambda one: (KINDS.index(one.kind), one.name))
+
+    def absent(self, kind: Kind, name: str) -> str:
+        """The line that says that a component is not there, what is, and which plugins are broken."""
+        there = ", ".join(self.names(kind)) or "none"
+        text = f"no {kind} '{name}'; there are: {there}"
+        if self.broken:
+            text += f"; these plugins could not be loaded: {'; '.join(map(str, self.broken))}"
+        return text
+
+    def add_commands(self, app: typer.Typer) -> list[BrokenPlugin]:
+        """Let each plugin add its subcommands to `app`; those that fail are returned."""
+        failed = []
+        for plugin in self._plugins:
+            try:
+                plugin.manager.hook.streamfer_commands(app=app)
+            except Exception as error:  # noqa: BLE001 - a plugin's failure, whatever it is, stays its own
+                failed.append(BrokenPlugin(plugin.origin, f"streamfer_commands: {describe(error)}"))
+        return failed
+
+
+def describe(error: BaseException) -> str:
+    """An exception as one line: its type, and its text if it has one."""
+    text = " ".join(str(error).split())
+    return f"{type(error).__name__}: {text}" if text else type(error).__name__
+
+
+# ---- loading -----------------------------------------------------------------------------------------------
+
+
+def _load_entry_point(entry: EntryPoint) -> _Plugin | BrokenPlugin:
+    # Only entry points built by hand, never those of an installed distribution, lack `dist`.
+    distribution = entry.dist
+    origin = Origin(
+        entry.name,
+        distribution.name if distribution else "unknown distribution",
+        distribution.version if distribution else "?",
+    )
+    try:
+        return _register(entry.load(), entry.module, origin)
+    except (Exception, SystemExit) as error:  # noqa: BLE001 - the boundary that keeps a broken plugin apart
+        return BrokenPlugin(origin, describe(error))
+
+
+def _load_file(file: Path) -> _Plugin | BrokenPlugin:
+    origin = Origin(file.name, file=file.absolute())
+    try:
+        module = load_local(file)
+        return _register(module, module.__name__, origin)
+    except (Exception, SystemExit) as error:  # noqa: BLE001 - the boundary that keeps a broken plugin apart
+        return BrokenPlugin(origin, describe(error))
+
+
+def _register(plugin: object, module: str, origin: Origin) -> _Plugin:
+    manager = pluggy.PluginManager(GROUP)
+    manager.add_hookspecs(hookspecs)
+    manager.register(plugin, origin.plugin)
+    manager.check_pending()  # a misspelt hook is an error, not silence
+    if not manager.get_hookcallers(plugin):
+        raise TypeError("it implements no hook; mark functions with streamfer.hookspecs.hookimpl")
+    groups = manager.hook.streamfer_components()
+    if not groups and manager.hook.streamfer_components.get_hookimpls():
+        raise TypeError("streamfer_components returned nothing; expected a list of streamfer.api.Component")
+    offered = [one for group in groups for one in group]
+    return _Plugin(origin, manager, tuple(_registered(component, module, origin) for component in offered))
+
+
+def _registered(component: Component, module: str, origin: Origin) -> Registered:
+    """Check a registration; TypeError says what is wrong with it."""
+    if not isinstance(component, Component):
+        raise TypeError(f"streamfer_components gave {component!r}, expected streamfer.api.Component")
+    what = f"{component.kind} '{component.name}'"
+    if component.kind not in KINDS:
+        raise TypeError(f"{what}: unknown kind; expected one of {', '.join(KINDS)}")
+    if not NAME.fullmatch(component.name):
+        raise TypeError(f"{what}: a name is 1 to 64 letters, digits, '_', '.' or '-'")
+    if not _TARGET.fullmatch(component.target):
+        raise TypeError(f"{what}: target '{component.target}' is not 'module:Class'")
+    options = component.options
+    if not (isinstance(options, type) and issubclass(options, BaseModel)):
+        raise TypeError(f"{what}: options {options!r} is not a subclass of streamfer.api.Options")
+    if "<locals>" in options.__qualname__:
+        raise TypeError(
+            f"{what}: the options model is defined inside a function; workers cannot find it there"
+        )
+    if taken := sorted(option_keys(options) & SERVICE_KEYS[component.kind]):
+        raise TypeError(f"{what}: the option '{taken[0]}' has the name of a key of the service")
+    if component.kind == "classifier" and not component.labels:
+        raise TypeError(f"{what}: a classifier declares its labels")
+    target = component.target if component.target[0] != ":" else module + component.target
+    return Registered(component, target, f"{options.__module__}:{options.__qualname__}", origin)
+
+
+def option_keys(model: type[BaseModel]) -> frozenset[str]:
+    """The keys of an options model as they stand in the configuration."""
+    return frozenset(info.alias or name for name, info in model.model_fields.items())
+
+
+# ---- local files -------------------------------------------------------------------------------------------
+
+
+def local_module_name(file: Path) -> str:
+    """The module name of a local plugin file: the same for one path in every process."""
+    path = file.absolute()
+    stem = re.sub(r"\W", "_", path.stem)
+    return f"streamfer_local_{stem}_{hashlib.sha256(bytes(path)).hexdigest()[:8]}"
+
+
+def load_local(file: Path) -> ModuleType:
+    """Import a local plugin file, once a process. Raises whatever the file raises."""
+    name = local_module_name(file)
+    if name in sys.modules:
+        return sys.modules[name]
+    if not file.is_file():
+        raise FileNotFoundError(f"no such file: {file}")
+    spec = importlib.util.spec_from_file_location(name, file.absolute())
+    if spec is None or spec.loader is None:
+        raise ImportError(f"{file} is not a Python file (its name ends in .py)")
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[name] = module
+    try:
+        spec.loader.exec_module(module)
+    except BaseException:
+        del sys.modules[name]
+        raise
+    return module
+
+
+# ---- in a worker -------------------------------------------------------------------------------------------
+
+
+def resolve(target: str, local_files: Sequence[Path] = ()) -> type:
+    """The class that "module:Class" names, importing only its module; StartError if it is not there."""
+    module_name, _, qualified = target.partition(":")
+    found: object = _import(target, module_name, local_files)
+    for part in qualified.split("."):
+        if not hasattr(found, part):
+            raise StartError(f"{target}: {module_name} has no '{qualified}'; repair or reinstall the plugin")
+        found = getattr(found, part)
+    if not isinstance(found, type):
+        raise StartError(f"{target} is not a class; repair or reinstall the plugin")
+    return found
+
+
+def _import(target: str, module_name: str, local_files: Sequence[Path]) -> ModuleType:
+    try:
+        for file in local_files:
+            if module_name == local_module_name(file):
+                return load_local(file)
+        return importlib.import_module(module_name)
+    except (Exception, SystemExit) as error:  # a plugin's import may raise anything
+        raise StartError(f"cannot import {target}: {describe(error)}") from error
+
+
+def spec_of(registered: Registered, options: dict[str, Any]) -> ComponentSpec:
+    """The spec of a registered component with these options (JSON values, already validated)."""
+    file = registered.origin.file
+    return ComponentSpec(
+        kind=registered.kind,
+        name=registered.name,
+        target=registered.target,
+        options_model=registered.options_model,
+        options=options,
+        plugin_file=str(file) if file else None,
+    )
+
+
+def build(spec: ComponentSpec) -> Any:
+    """The component itself: its options validated, its class called with them.
+
+    StartError if its module cannot be imported or its options do not fit; whatever its constructor raises.
+    """
+    files = [Path(spec.plugin_file)] if spec.plugin_file else []
+    model = resolve(spec.options_model, files)
+    if not issubclass(model, BaseModel):
+        raise StartError(f"{spec.options_model} is not an options model; repair or reinstall the plugin")
+    component = resolve(spec.target, files)
+    try:
+        options = model.model_validate(spec.options)
+    except ValidationError as error:
+        # Not the values: they may be passwords.
+        wrong = "; ".join(
+            f"{'.'.join(map(str, one['loc']))}: {one['msg']}" for one in error.errors(include_input=False)
+        )
+        raise StartError(f"{spec.kind} '{spec.name}': {wrong}") from None
+    return component(options)

@@ -1,0 +1,81 @@
+"""Classify: names the expression of each face of a frame and tells every sink."""
+
+from __future__ import annotations
+
+import time
+
+from streamfer import metrics, wire
+from streamfer.api import Classifier
+from streamfer.plugins import build
+from streamfer.stages.base import Link, PullStage
+from streamfer.stages.spec import ClassifySpec
+from streamfer.transport import Sockets
+from streamfer.types import Face
+
+
+class Classify(PullStage):
+    """One worker of one classifier. The faces of one frame are classified together, never across frames:
+    what a face gets must not depend on how busy the pipeline is."""
+
+    kind = "classify"
+
+    def __init__(self, spec: ClassifySpec, sockets: Sockets, link: Link) -> None:
+        super().__init__(sockets, link)
+        self._spec = spec
+        self._seconds = metrics.stage_seconds.labels("classify")
+        self._confidence = metrics.confidence.labels(spec.classifier)
+        self._batch = metrics.batch_faces.labels(spec.classifier)
+
+    def setup(self) -> wire.Ready:
+        self.listen(self._spec.address)
+        self._classifier: Classifier = build(self._spec.component)
+        self._outputs = [self.sockets.push(address) for address in self._spec.sinks]
+        return wire.Ready()
+
+    def handle(self, message: wire.Data, parts: list[bytes]) -> None:
+        if isinstance(message, wire.End):
+            payload = wire.encode(wire.EndScored(message, self._spec.classifier))
+        elif isinstance(message, wire.Found):
+            began = time.perf_counter()
+            faces = self._classify(message, parts)
+            payload = wire.encode(
+                wire.Scored(message.frame, self._spec.classifier, faces, message.discontinuity)
+            )
+            self.frames += 1
+            metrics.frames.labels(message.frame.stream, "classify").inc()
+            self._seconds.observe(time.perf_counter() - began)
+        else:
+            raise wire.WireError(f"{type(message).__name__} is not for this stage")
+        for output in self._outputs:
+            self.send(output, [payload])
+
+    def _classify(self, message: wire.Found, parts: list[bytes]) -> list[Face]:
+        count = sum(face.status == "ok" for face in message.faces)
+        rows: list[list[float]] = []
+        if count:
+            crops = wire.crops_in(parts[1] if len(parts) > 1 else b"", count, self._spec.crop)
+            rows = self._classifier.predict(crops).round(4).astype(float).round(4).tolist()
+            self._batch.observe(count)
+        following = iter(rows)
+        labelled = []
+        for found in message.faces:
+            if found.status != "ok":
+                labelled.append(Face(found.track, found.box, found.score, found.status))
+                continue
+            row = next(following)
+            best = max(range(len(row)), key=row.__getitem__)
+            label = self._spec.labels[best]
+            self._confidence.observe(row[best])
+            metrics.predictions.labels(message.frame.stream, self._spec.classifier, label).inc()
+            labelled.append(
+                Face(
+                    found.track,
+                    found.box,
+                    found.score,
+                    found.status,
+                    label,
+                    row[best],
+                    dict(zip(self._spec.labels, row, strict=True)),
+                )
+            )
+        return labelled

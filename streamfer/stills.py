@@ -1,0 +1,90 @@
+"""Faces and expressions of single pictures: the service's own detector, geometry and classifiers, in one call."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from os import PathLike
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from streamfer.errors import UsageError
+from streamfer.picture import from_bgr
+from streamfer.types import Face
+
+Image = str | PathLike[str] | NDArray[np.uint8]
+
+
+def predict(image: Image, *, classifier: str = "cnn", detector: str = "yunet", bgr: bool = False) -> list[Face]:
+    """The faces of one picture, best first, with their expressions.
+
+    `image` is a file's path or an array, uint8 (height, width, 3) in RGB (`bgr=True`: as OpenCV reads it) or
+    (height, width) gray. `track` counts the faces from 1; boxes are in pixels of the upright picture.
+    Raises UsageError for what is no picture and for unknown components, StartError for a broken model.
+    """
+    from streamfer.faces import FaceAnalyser
+
+    pixels = _read(Path(image)) if isinstance(image, str | PathLike) else _as_bgr(image, bgr=bgr)
+    finder, model, labels, crop, options = _components(classifier, detector)
+    analyser = FaceAnalyser(finder, None, [crop], options, width=max(320, min(pixels.shape[1], 640)))
+    analysis = analyser.analyse(from_bgr(pixels), seq=0, seconds=0.0)
+    rows = iter(model.predict(analysis.crops[crop]).tolist() if analysis.crops[crop].size else [])
+    faces = []
+    for found in analysis.faces:
+        row = [round(value, 4) for value in next(rows)] if found.status == "ok" else None
+        best = max(range(len(row)), key=row.__getitem__) if row else None
+        faces.append(
+            Face(
+                found.track,
+                found.box,
+                found.score,
+                found.status,
+                labels[best] if best is not None else None,
+                row[best] if row and best is not None else None,
+                dict(zip(labels, row, strict=True)) if row else None,
+            )
+        )
+    return faces
+
+
+@lru_cache(maxsize=8)
+def _components(classifier: str, detector: str) -> tuple[Any, Any, tuple[str, ...], Any, Any]:
+    """A detector, a classifier with its labels and crop, and how faces are judged; built once."""
+    from streamfer.detectors import FaceOptions
+    from streamfer.plugins import Registry, build, spec_of
+
+    registry = Registry.discover()
+    found, model = registry.get("detector", detector), registry.get("classifier", classifier)
+    return (
+        build(spec_of(found, {})),
+        build(spec_of(model, {})),
+        model.component.labels,
+        model.component.crop,
+        FaceOptions(),
+    )
+
+
+def _read(path: Path) -> NDArray[np.uint8]:
+    import cv2
+
+    if not path.exists():
+        raise UsageError(f"{path}: no such file")
+    if not path.is_file():
+        raise UsageError(f"{path}: not a file; name the pictures themselves")
+    encoded = np.frombuffer(path.read_bytes(), np.uint8)
+    pixels = cv2.imdecode(encoded, cv2.IMREAD_COLOR) if encoded.size else None
+    if pixels is None:
+        raise UsageError(f"{path}: not a picture that can be read (JPEG, PNG, WebP, TIFF, BMP …)")
+    return np.asarray(pixels, np.uint8)
+
+
+def _as_bgr(image: NDArray[np.uint8], *, bgr: bool) -> NDArray[np.uint8]:
+    if image.dtype != np.uint8 or not (image.ndim == 2 or (image.ndim == 3 and image.shape[2] == 3)):
+        raise UsageError(
+            f"an image is uint8 (height, width, 3) or (height, width); this is {image.dtype} {image.shape}"
+        )
+    if image.ndim == 2:
+        return np.repeat(image[:, :, None], 3, axis=2)
+    return image if bgr else np.ascontiguousarray(image[:, :, ::-1])

@@ -1,0 +1,506 @@
+"""The supervisor: starts the stages, keeps the books, replaces what dies, and ends everything in order."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import signal
+import socket
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Protocol
+
+import msgspec
+
+from streamfer import metrics, wire
+from streamfer.errors import FatalError, StartError, StreamferError
+from streamfer.ledger import Row, StreamBooks
+from streamfer.plan import Plan, PlannedStream
+from streamfer.process import Process
+from streamfer.stages.spec import DetectSpec, SinkSpec, StageSpec
+from streamfer.transport import RuntimeDirectory, Sockets, Waiter, readable, receive, try_send_to
+
+STATUS_INTERRUPTED = 130
+_TICK = 0.1
+_SILENCE_RUNNING = 30.0
+"""Seconds without a sign of life after which a worker is taken for hung and replaced."""
+_SILENCE_STARTING = 120.0
+_STOP_DEADLINE = 10.0
+_TERM_DEADLINE = 2.0
+
+
+class Observer(Protocol):
+    """Who watches a run: the command line's display, or a test."""
+
+    def opened(self, stream: str, opened: wire.Opened) -> None: ...
+
+    def progress(self, streams: list[StreamBooks]) -> None: ...
+
+    def log(self, level: int, text: str) -> None: ...
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How a run ended. `errors` has one line per stream that failed."""
+
+    status: int
+    rows: list[Row]
+    outputs: list[str]
+    errors: list[str]
+    frames: int
+    seconds: float
+    restarts: int
+
+
+@dataclass
+class _Stream:
+    planned: PlannedStream
+    books: StreamBooks
+    capture: Process
+    attempt: int = 0
+    leased: int = 0
+    finished: bool = False
+    failure: StreamferError | None = None
+
+
+@dataclass
+class _Signals:
+    """Handlers only record; the loop is woken through a socket."""
+
+    count: int = 0
+    wake: socket.socket = field(init=False)
+
+    @contextlib.contextmanager
+    def installed(self) -> Iterator[None]:
+        self.wake, write = socket.socketpair()
+        self.wake.setblocking(False)
+        write.setblocking(False)
+        old_fd = signal.set_wakeup_fd(write.fileno(), warn_on_full_buffer=False)
+        old = {number: signal.signal(number, self._note) for number in (signal.SIGINT, signal.SIGTERM)}
+        try:
+            yield
+        finally:
+            for number, handler in old.items():
+                signal.signal(number, handler)
+            signal.set_wakeup_fd(old_fd)
+            self.wake.close()
+            write.close()
+
+    def _note(self, number: int, frame: object) -> None:
+        self.count += 1
+
+
+class _Forced(Exception):
+    """A second signal: end at once."""
+
+
+class Supervisor:
+    """One run of a plan. `run` blocks until the end and leaves no process, socket or shared memory behind."""
+
+    def __init__(self, plan: Plan, runtime: RuntimeDirectory, observer: Observer) -> None:
+        self._plan = plan
+        self._runtime = runtime
+        self._observer = observer
+        self._waiter = Waiter()
+        self._shared: dict[str, Process] = {}
+        self._stages: dict[str, StageSpec] = {}
+        self._streams: dict[str, _Stream] = {}
+        self._waiting: list[_Stream] = []
+        self._by_fd: dict[int, Process] = {}
+        self._draining = False
+        self._stopping = False
+        self._booted = False
+        self._restarts = 0
+        self._log = logging.getLogger("streamfer")
+
+    # ---- the life of a run ---------------------------------------------------------------------------------
+
+    def run(self) -> Outcome:
+        """Run to the end. Raises StreamferError if a shared component cannot start or cannot go on."""
+        began = time.monotonic()
+        signals = _Signals()
+        self._sockets = Sockets()
+        self._control = self._runtime.address("control")
+        self._router = self._sockets.router(self._control)
+        self._waiter.add(self._router)
+        try:
+            with signals.installed():
+                self._signals = signals
+                self._waiter.add(signals.wake.fileno())
+                try:
+                    self._boot()
+                    while not self._over():
+                        self._step(_TICK)
+                except StreamferError:
+                    self._shut_down()
+                    raise
+                self._shut_down()
+        except _Forced:
+            pass
+        finally:
+            self._kill_all()
+            self._sockets.close(linger_ms=0)
+        return self._outcome(time.monotonic() - began)
+
+    def _boot(self) -> None:
+        for name, (title, stage) in self._plan.shared.items():
+            self._stages[name] = stage
+            self._shared[name] = self._process(name, title, inherit=name in self._plan.terminal)
+            self._spawn(self._shared[name])
+        for planned in self._plan.streams:
+            name = f"capture {planned.name}"
+            stream = _Stream(
+                planned,
+                StreamBooks(planned.name, planned.classifiers, self._plan.sinks),
+                self._process(name, f"streamfer: {name}"),
+            )
+            self._streams[planned.name] = stream
+            self._stages[name] = planned.capture
+            self._waiting.append(stream)
+        for _ in range(self._plan.at_once):
+            self._next_stream()
+
+    def _process(self, name: str, title: str, *, inherit: bool = False) -> Process:
+        environment = {"PROMETHEUS_MULTIPROC_DIR": os.environ["PROMETHEUS_MULTIPROC_DIR"]}
+        return Process(name, title, environment, inherit_stdout=inherit)
+
+    def _next_stream(self) -> None:
+        if self._waiting and not self._draining:
+            self._spawn(self._waiting.pop(0).capture)
+
+    def _over(self) -> bool:
+        return all(stream.finished for stream in self._streams.values())
+
+    def _step(self, timeout: float) -> None:
+        """Wait for something to happen, and deal with it."""
+        for source in self._waiter.wait(timeout):
+            if source is self._router:
+                self._hear()
+            elif isinstance(source, int) and source in self._by_fd:
+                process = self._by_fd[source]
+                if source == process.pidfd:
+                    self._ended(process)
+                elif not process.read_stderr():
+                    self._forget(source)
+        with contextlib.suppress(BlockingIOError):
+            while self._signals.wake.recv(64):
+                pass
+        if self._signals.count > 1:
+            raise _Forced
+        if self._signals.count == 1 and not self._draining:
+            self._drain()
+        self._look_after()
+        self._observer.progress([stream.books for stream in self._streams.values()])
+
+    def _look_after(self) -> None:
+        """Start what is due, replace what is silent."""
+        now = time.monotonic()
+        for process in self._processes():
+            if process.spawn_at is not None and now >= process.spawn_at and not self._stopping:
+                self._spawn(process)
+            limit = _SILENCE_RUNNING if process.ready else _SILENCE_STARTING
+            if process.running and now - process.last_heard > limit:
+                self._say(logging.WARNING, f"{process.name}: no sign of life for {limit:.0f} s; replacing it")
+                process.last_heard = now
+                process.signal(signal.SIGKILL)
+
+    def _drain(self) -> None:
+        """First signal: read no further, finish what is under way."""
+        self._draining = True
+        self._say(logging.INFO, "stopping: finishing the frames under way (once more to stop at once)")
+        for stream in self._waiting:
+            stream.finished = True
+        self._waiting.clear()
+        for stream in self._streams.values():
+            if stream.finished:
+                continue
+            if stream.capture.ready and self._booted:
+                self._tell(stream.capture, wire.Drain())
+            elif not stream.capture.was_ready:
+                self._finish(stream)
+
+    def _shut_down(self) -> None:
+        """Stop, then TERM, then KILL, each with a deadline."""
+        self._stopping = True
+        for process in self._processes():
+            if process.running:
+                self._tell(process, wire.Stop())
+        for number, seconds in ((None, _STOP_DEADLINE), (signal.SIGTERM, _TERM_DEADLINE)):
+            if number is not None:
+                for process in self._processes():
+                    process.signal(number)
+            deadline = time.monotonic() + seconds
+            while any(p.running for p in self._processes()) and time.monotonic() < deadline:
+                self._step(0.05)
+
+    def _kill_all(self) -> None:
+        self._stopping = True
+        for process in self._processes():
+            if process.running:
+                process.signal(signal.SIGKILL)
+        for process in self._processes():
+            if process.running:
+                self._forget(process.pidfd, process.stderr)
+                process.reap()
+
+    # ---- processes -----------------------------------------------------------------------------------------
+
+    def _processes(self) -> list[Process]:
+        return [*self._shared.values(), *(stream.capture for stream in self._streams.values())]
+
+    def _spawn(self, process: Process) -> None:
+        stage = self._stages[process.name]
+        if isinstance(stage, SinkSpec) and process.starts:
+            stage = msgspec.structs.replace(stage, resume=True)
+        process.spawn(stage, str(self._runtime.path), self._control)
+        for fd in (process.pidfd, process.stderr):
+            self._by_fd[fd] = process
+            self._waiter.add(fd)
+
+    def _forget(self, *fds: int) -> None:
+        for fd in fds:
+            if self._by_fd.pop(fd, None) is not None:
+                self._waiter.remove(fd)
+
+    def _ended(self, process: Process) -> None:
+        pid = process.pid
+        self._forget(process.pidfd, process.stderr)
+        status = process.reap()
+        self._hear_out()
+        if pid is not None:
+            _mark_dead(pid)
+        stream = self._stream_of(process)
+        if process.failure is not None:
+            line, code = process.failure
+            failure = (StartError if code == StartError.status else FatalError)(line)
+            if self._stopping:
+                self._say(logging.ERROR, line)
+            elif stream is not None:
+                self._fail(stream, failure)
+            else:
+                raise failure
+        elif self._stopping or process.finished:
+            if status != 0 and not process.finished:
+                self._say(logging.WARNING, f"{process.name}: {_cause(process, status)} while stopping")
+        else:
+            self._crashed(process, stream, status)
+
+    def _crashed(self, process: Process, stream: _Stream | None, status: int) -> None:
+        cause = _cause(process, status)
+        if not process.was_ready and status > 0:  # it raised while it was built: it would again
+            failure: StreamferError = StartError(f"{process.name} could not start: {cause}")
+        else:
+            delay = process.backoff.failed()
+            if delay is not None:
+                self._restarts += 1
+                metrics.restarts.labels(process.name).inc()
+                self._say(logging.WARNING, f"{process.name}: {cause}; starting it again")
+                process.spawn_at = time.monotonic() + delay
+                return
+            metrics.circuit_open.labels(process.name).set(1)
+            failure = FatalError(
+                f"{process.name}: died {process.backoff.failures} times without finishing a frame, last: {cause}"
+            )
+        if stream is None:
+            raise failure
+        self._fail(stream, failure)
+
+    def _stream_of(self, process: Process) -> _Stream | None:
+        return next((s for s in self._streams.values() if s.capture is process), None)
+
+    # ---- what workers say ----------------------------------------------------------------------------------
+
+    def _hear(self) -> None:
+        while readable(self._router):
+            identity, payload = receive(self._router)[:2]
+            try:
+                message = wire.decode_from_worker(payload)
+            except wire.WireError as error:
+                metrics.bad_messages.labels("supervisor").inc()
+                self._say(logging.WARNING, f"supervisor: a message was dropped: {error}")
+                continue
+            name = identity.decode(errors="replace").rpartition("#")[0]
+            process = self._shared.get(name) or next(
+                (s.capture for s in self._streams.values() if s.capture.name == name), None
+            )
+            if process is not None:
+                self._heard(process, message, current=identity == process.identity)
+
+    def _hear_out(self) -> None:
+        """What a process said just before it ended may still be on its way."""
+        deadline = time.monotonic() + 0.05
+        while (left := deadline - time.monotonic()) > 0:
+            if self._router in self._waiter.wait(left):
+                self._hear()
+
+    def _heard(self, process: Process, message: wire.FromWorker, *, current: bool) -> None:
+        # What a sink has on disk and which track ids are taken holds even if the worker has died since.
+        if isinstance(message, wire.Ack):
+            self._acked(process, message)
+        elif isinstance(message, wire.Lease):
+            stream = self._streams[message.stream]
+            stream.leased = max(stream.leased, message.upto)
+        if not current:
+            return
+        process.last_heard = time.monotonic()
+        metrics.progress.labels(process.name).set(time.time())
+        if isinstance(message, wire.Ready):
+            self._ready(process, message)
+        elif isinstance(message, wire.Beat):
+            if message.frames > process.frames:
+                process.frames = message.frames
+                process.backoff.progressed()
+                if (owner := self._stream_of(process)) is not None:
+                    owner.books.captured = max(owner.books.captured, message.frames)
+        elif isinstance(message, wire.Failed):
+            process.failure = (message.line, message.status)
+        elif isinstance(message, wire.Ended):
+            ended = self._streams[message.stream]
+            ended.books.captured, ended.books.complete = message.count, True
+            if message.error is not None:
+                ended.failure = FatalError(message.error)
+            self._finish_if_done(ended)
+        elif isinstance(message, wire.Log):
+            self._say(message.level, message.text)
+        elif isinstance(message, wire.Stopped):
+            process.finished = True
+            process.outputs = message.outputs
+
+    def _ready(self, process: Process, message: wire.Ready) -> None:
+        again = process.was_ready
+        process.ready = process.was_ready = True
+        if message.outputs:
+            process.outputs = message.outputs
+        stream = self._stream_of(process)
+        if stream is not None:
+            if message.opened is not None:
+                stream.books.expected = message.opened.frames
+                self._observer.opened(stream.planned.name, message.opened)
+            if self._booted:
+                self._start_capture(stream)
+            return
+        stage = self._stages[process.name]
+        if isinstance(stage, SinkSpec) and stage.durable:
+            for name, ledgers in message.positions.items():
+                self._streams[name].books.resumed(stage.sink, ledgers)
+                for ledger in ledgers:
+                    taken = self._streams[name]
+                    taken.leased = max(taken.leased, ledger.last_track)
+        if self._booted:
+            self._start_shared(process, again=again)
+            self._replay_through(process)
+        elif all(shared.ready for shared in self._shared.values()):
+            self._all_ready()
+
+    def _all_ready(self) -> None:
+        """Every shared stage is there: now it is known where each recording goes on."""
+        self._booted = True
+        for stream in self._streams.values():
+            first = stream.books.begin()
+            if first:
+                stream.attempt = 1
+                self._say(logging.INFO, f"{stream.planned.name}: going on at frame {first}")
+        for process in self._shared.values():
+            self._start_shared(process, again=process.starts > 1)
+        for stream in self._streams.values():
+            if stream.capture.ready:
+                self._start_capture(stream)
+
+    def _start_shared(self, process: Process, *, again: bool) -> None:
+        stage = self._stages[process.name]
+        start = wire.Start()
+        if isinstance(stage, DetectSpec):
+            firsts = {name: self._streams[name].leased + 1 for name in stage.routes}
+            start = wire.Start(first_tracks=firsts, again=again)
+        elif isinstance(stage, SinkSpec) and not stage.durable:
+            start = wire.Start(held={name: s.books.held(stage.sink) for name, s in self._streams.items()})
+        self._tell(process, start)
+
+    def _start_capture(self, stream: _Stream) -> None:
+        if stream.capture.starts > 1:
+            stream.attempt += 1
+        self._tell(stream.capture, wire.Start(first=stream.books.released() + 1, attempt=stream.attempt))
+        if self._draining:
+            self._tell(stream.capture, wire.Drain())
+
+    def _replay_through(self, process: Process) -> None:
+        for stream in self._streams.values():
+            if process.name in stream.planned.path and not stream.finished:
+                stream.attempt += 1
+                if stream.capture.ready:
+                    self._tell(stream.capture, wire.Replay(stream.attempt))
+
+    def _acked(self, process: Process, message: wire.Ack) -> None:
+        stage = self._stages[process.name]
+        stream = self._streams[message.stream]
+        if not isinstance(stage, SinkSpec):
+            return
+        before = stream.books.released()
+        stream.books.acked(stage.sink, message.positions, done=message.done)
+        after = stream.books.released()
+        if after > before and stream.capture.ready:
+            self._tell(stream.capture, wire.Release(after))
+        for row in stream.books.rows():
+            row.export()
+        self._finish_if_done(stream)
+
+    # ---- the ends of streams -------------------------------------------------------------------------------
+
+    def _finish_if_done(self, stream: _Stream) -> None:
+        if not stream.finished and stream.books.done():
+            self._finish(stream)
+
+    def _finish(self, stream: _Stream) -> None:
+        stream.finished = True
+        stream.capture.spawn_at = None
+        if stream.capture.running:
+            stream.capture.finished = True
+            self._tell(stream.capture, wire.Stop())
+        if stream.failure is not None:
+            self._say(logging.ERROR, f"streams.{stream.planned.name}: {stream.failure}")
+        self._next_stream()
+
+    def _fail(self, stream: _Stream, failure: StreamferError) -> None:
+        """A stream that cannot be read, or not any more; the others go on."""
+        stream.failure = failure
+        self._finish(stream)
+
+    def _tell(self, process: Process, message: wire.ToWorker) -> None:
+        try_send_to(self._router, process.identity, wire.encode(message))
+
+    def _say(self, level: int, text: str) -> None:
+        self._observer.log(level, text)
+
+    def _outcome(self, seconds: float) -> Outcome:
+        failures = {name: s.failure for name, s in self._streams.items() if s.failure is not None}
+        status = 0
+        if self._signals.count:
+            status = STATUS_INTERRUPTED
+        elif failures and len(failures) == len(self._streams):
+            status = max(failure.status for failure in failures.values())
+        outputs = [output for process in self._shared.values() for output in process.outputs]
+        return Outcome(
+            status,
+            [row for stream in self._streams.values() for row in stream.books.rows()],
+            outputs,
+            [f"streams.{name}: {failure}" for name, failure in failures.items()],
+            sum(stream.books.captured for stream in self._streams.values()),
+            seconds,
+            self._restarts,
+        )
+
+
+def _cause(process: Process, status: int) -> str:
+    if status < 0:
+        with contextlib.suppress(ValueError):
+            return f"killed by {signal.Signals(-status).name}"
+    words = process.last_words()
+    return f"ended with status {status}" + (f" ({words})" if words else "")
+
+
+def _mark_dead(pid: int) -> None:
+    from prometheus_client import multiprocess
+
+    multiprocess.mark_process_dead(pid)

@@ -1,0 +1,187 @@
+"""ZeroMQ sockets between the processes of one pipeline, and the private directory they live in.
+
+The only importer of zmq. Data sockets are PUSH/PULL with bounded high-water marks: the receiver binds, so that
+it can be replaced while its senders keep their queues. Control is one ROUTER in the supervisor and one DEALER
+per worker.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+import secrets
+import shutil
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+
+import zmq
+
+from streamfer.errors import StartError
+from streamfer.wire import MAX_MESSAGE
+
+HIGH_WATER = 1024
+"""Messages a socket holds at most. Recordings keep far fewer under way: at most a ring's slots per stream."""
+_IPC_LIMIT = 107 - len("/capture-") - 70
+
+
+class RuntimeDirectory:
+    """A 0700 directory for sockets and metrics, locked by the supervisor, removed at the end.
+
+    Directories of supervisors that died are swept when the next one starts; whether one is alive is told by
+    its lock, which no crash can leave behind.
+    """
+
+    def __init__(self, base: Path | None = None) -> None:
+        base = base or default_base()
+        sweep(base)
+        self.path = base / f"streamfer-{secrets.token_hex(4)}"
+        try:
+            self.path.mkdir(mode=0o700)
+        except OSError as error:
+            raise StartError(f"{base}: no runtime directory can be made there: {error.strerror}") from error
+        self._lock = os.open(self.path / "lock", os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
+        fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+
+    def address(self, name: str) -> str:
+        """The endpoint of a socket in this directory."""
+        return f"ipc://{self.path}/{name}"
+
+    def remove(self) -> None:
+        """Remove the directory and everything in it."""
+        shutil.rmtree(self.path, ignore_errors=True)
+        with contextlib.suppress(OSError):
+            os.close(self._lock)
+
+
+def default_base() -> Path:
+    """$XDG_RUNTIME_DIR where it is usable and short enough for socket paths, else the temporary directory."""
+    wanted = os.environ.get("XDG_RUNTIME_DIR")
+    if wanted and len(wanted) <= _IPC_LIMIT and os.access(wanted, os.W_OK | os.X_OK):
+        return Path(wanted)
+    temporary = Path(tempfile.gettempdir())
+    return temporary if len(str(temporary)) <= _IPC_LIMIT else Path("/tmp")
+
+
+def sweep(base: Path) -> list[Path]:
+    """Remove this user's runtime directories whose supervisor is gone; returns what was removed."""
+    removed = []
+    for directory in base.glob("streamfer-*"):
+        try:
+            if directory.is_symlink() or directory.stat().st_uid != os.getuid():
+                continue
+            lock = os.open(directory / "lock", os.O_RDWR | os.O_CLOEXEC)
+        except OSError:
+            continue  # not one of ours, or just being made or removed
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            continue
+        else:
+            shutil.rmtree(directory, ignore_errors=True)
+            removed.append(directory)
+        finally:
+            os.close(lock)
+    return removed
+
+
+class Sockets:
+    """One process's context and its sockets."""
+
+    def __init__(self) -> None:
+        self._context = zmq.Context(io_threads=1)
+        self._open: list[zmq.Socket[bytes]] = []
+
+    def _socket(self, kind: int) -> zmq.Socket[bytes]:
+        socket = self._context.socket(kind)
+        socket.set(zmq.LINGER, 0)
+        socket.set(zmq.SNDHWM, HIGH_WATER)
+        socket.set(zmq.RCVHWM, HIGH_WATER)
+        socket.set(zmq.MAXMSGSIZE, MAX_MESSAGE)
+        socket.set(zmq.RECONNECT_IVL, 20)
+        socket.set(zmq.RECONNECT_IVL_MAX, 200)
+        self._open.append(socket)
+        return socket
+
+    def pull(self, address: str) -> zmq.Socket[bytes]:
+        """Bind the receiving end of a data link."""
+        socket = self._socket(zmq.PULL)
+        try:
+            socket.bind(address)
+        except zmq.ZMQError as error:
+            raise StartError(f"{address}: cannot listen there: {error.strerror}") from error
+        return socket
+
+    def push(self, address: str) -> zmq.Socket[bytes]:
+        """Connect the sending end of a data link; the receiver may come later, or come back."""
+        socket = self._socket(zmq.PUSH)
+        socket.connect(address)
+        return socket
+
+    def router(self, address: str) -> zmq.Socket[bytes]:
+        """Bind the supervisor's control socket."""
+        socket = self._socket(zmq.ROUTER)
+        socket.set(zmq.ROUTER_MANDATORY, 1)
+        socket.bind(address)
+        return socket
+
+    def dealer(self, address: str, identity: str) -> zmq.Socket[bytes]:
+        """Connect a worker's control socket."""
+        socket = self._socket(zmq.DEALER)
+        socket.set(zmq.IDENTITY, identity.encode())
+        socket.connect(address)
+        return socket
+
+    def close(self, linger_ms: int = 1000) -> None:
+        """Close everything; what was sent last gets `linger_ms` to leave."""
+        for socket in self._open:
+            socket.close(linger=linger_ms)
+        self._context.term()
+
+
+def readable(socket: zmq.Socket[bytes]) -> bool:
+    """Whether a message waits, without a system call in the usual case."""
+    return bool(socket.get(zmq.EVENTS) & zmq.POLLIN)
+
+
+def receive(socket: zmq.Socket[bytes]) -> list[bytes]:
+    """The next message's parts; only call when `readable`."""
+    return socket.recv_multipart(zmq.NOBLOCK)
+
+
+def try_send(socket: zmq.Socket[bytes], parts: Sequence[bytes]) -> bool:
+    """Send without waiting; False if the high-water mark is reached."""
+    try:
+        socket.send_multipart(parts, zmq.NOBLOCK)
+    except zmq.Again:
+        return False
+    return True
+
+
+def try_send_to(router: zmq.Socket[bytes], identity: bytes, payload: bytes) -> bool:
+    """Send to one worker; False if it is gone or takes nothing."""
+    try:
+        router.send_multipart([identity, payload], zmq.NOBLOCK)
+    except (zmq.Again, zmq.ZMQError) as error:
+        if isinstance(error, zmq.Again) or error.errno == zmq.EHOSTUNREACH:
+            return False
+        raise
+    return True
+
+
+class Waiter:
+    """Waits for sockets and file descriptors at once, always with a timeout."""
+
+    def __init__(self) -> None:
+        self._poller = zmq.Poller()
+
+    def add(self, source: zmq.Socket[bytes] | int) -> None:
+        self._poller.register(source, zmq.POLLIN)
+
+    def remove(self, source: zmq.Socket[bytes] | int) -> None:
+        self._poller.unregister(source)
+
+    def wait(self, timeout: float) -> list[object]:
+        """What is readable now, after at most `timeout` seconds."""
+        return [source for source, _ in self._poller.poll(max(0, round(timeout * 1000)))]

@@ -1,0 +1,86 @@
+"""Plain data that every part of streamfer shares: boxes, detections, faces, results."""
+
+from __future__ import annotations
+
+from typing import Literal, NamedTuple
+
+import msgspec
+
+LABELS = ("angry", "disgust", "fear", "happy", "sad", "surprise", "neutral")
+"""The seven expressions, in the order of FER2013's class indices."""
+
+FaceStatus = Literal["ok", "small", "blurred"]
+"""Why a face has a label (`ok`) or has none: too few pixels, or too little detail in them."""
+
+
+class Box(NamedTuple):
+    """An axis-parallel rectangle in pixels of the upright frame: left, top, width, height."""
+
+    x: float
+    y: float
+    w: float
+    h: float
+
+
+class Point(NamedTuple):
+    """A position in pixels, x to the right and y down."""
+
+    x: float
+    y: float
+
+
+class Detection(NamedTuple):
+    """One face found in one image.
+
+    `landmarks` are five points in the order of YuNet: the eye on the image's left, the eye on its right, the
+    tip of the nose, the mouth corner on the image's left, the one on its right; None from a detector that has
+    none. `score` is in 0..1.
+    """
+
+    box: Box
+    score: float
+    landmarks: tuple[Point, Point, Point, Point, Point] | None = None
+
+
+class CropSpec(NamedTuple):
+    """What a classifier wants to see of a face: `height` × `width` pixels, 1 (gray) or 3 (RGB) channels."""
+
+    height: int = 48
+    width: int = 48
+    channels: Literal[1, 3] = 1
+
+
+class Face(msgspec.Struct, frozen=True):
+    """One tracked face in one frame, as it stands in the results.
+
+    `box` is (x, y, w, h) in pixels of the upright source frame. `label`, `confidence` (0..1) and
+    `probabilities` (label → 0..1, adding up to 1) are None unless `status` is "ok".
+    """
+
+    track: int
+    box: tuple[float, float, float, float]
+    score: float
+    status: FaceStatus
+    label: str | None = None
+    confidence: float | None = None
+    probabilities: dict[str, float] | None = None
+
+
+class Result(msgspec.Struct, frozen=True, kw_only=True):
+    """What one classifier says of one frame: one line of results.jsonl (docs/results.md).
+
+    `pts` is seconds on the source's clock (None if the source gave none), `time` seconds since the Unix epoch
+    for live sources and None for recordings. `discontinuity` is true on the first frame after a restart, when
+    tracks begin anew. `dropped` names why a frame was not analysed (its faces are then empty).
+    """
+
+    v: Literal[1] = 1
+    stream: str
+    epoch: int
+    seq: int
+    pts: float | None
+    time: float | None
+    classifier: str
+    faces: list[Face]
+    discontinuity: bool | msgspec.UnsetType = msgspec.UNSET
+    dropped: str | msgspec.UnsetType = msgspec.UNSET

@@ -1,0 +1,266 @@
+"""The messages between processes: typed msgpack arrays, versioned, bounded, validated.
+
+Data messages flow down the pipeline (capture → detect → classify → sink); control messages run between every
+worker and the supervisor. A message of another version, or one that does not validate, is a `WireError`: the
+receiver counts it and drops it.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Final, TypeVar
+
+import msgspec
+
+from streamfer.types import Face, FaceStatus
+
+VERSION: Final = 1
+MAX_MESSAGE: Final = 16 * 1024 * 1024
+"""Bytes; a part larger than this is refused by the socket."""
+
+
+class WireError(ValueError):
+    """A message that is not one of ours, or of another version."""
+
+
+class _Message(msgspec.Struct, array_like=True, frozen=True, gc=False):
+    pass
+
+
+# ---- data --------------------------------------------------------------------------------------------------
+
+
+class SlotRef(_Message):
+    """Where a frame's pixels lie: a slot of a shared-memory ring (`streamfer.shm`)."""
+
+    ring: str
+    nonce: int
+    slot: int
+    generation: int
+    width: int
+    height: int
+    full_range: bool
+
+
+class Frame(_Message, tag=f"frame{VERSION}"):
+    """One decoded frame: `(stream, epoch, seq)` names it.
+
+    `attempt` rises each time the stream's frames are sent again after a failure. `credit` is how many frames
+    may be under way at once: sinks acknowledge at the latest every credit/2 frames. `captured` is the capture
+    host's monotonic clock in seconds. A frame with `dropped` set is not to be analysed and has no pixels.
+    """
+
+    stream: str
+    attempt: int
+    epoch: int
+    seq: int
+    pts: float | None
+    time: float | None
+    captured: float
+    credit: int
+    slot: SlotRef | None
+    dropped: str | None = None
+
+
+class FoundFace(_Message):
+    """A tracked face; those with status "ok" have a crop, in order, in the message's second part."""
+
+    track: int
+    box: tuple[float, float, float, float]
+    score: float
+    status: FaceStatus
+
+
+class Found(_Message, tag=f"found{VERSION}"):
+    """What detect says of a frame; the crops follow as raw bytes (n, height, width, channels) uint8."""
+
+    frame: Frame
+    faces: list[FoundFace]
+    discontinuity: bool = False
+
+
+class Scored(_Message, tag=f"scored{VERSION}"):
+    """What a classifier says of a frame."""
+
+    frame: Frame
+    classifier: str
+    faces: list[Face]
+    discontinuity: bool = False
+
+
+class End(_Message, tag=f"end{VERSION}"):
+    """The end of a stream: `count` frames were captured. Flows through every stage behind the last frame."""
+
+    stream: str
+    attempt: int
+    epoch: int
+    count: int
+
+
+class EndScored(_Message, tag=f"endscored{VERSION}"):
+    """The end of a stream for one classifier."""
+
+    end: End
+    classifier: str
+
+
+# ---- control: worker → supervisor --------------------------------------------------------------------------
+
+
+class Ledger(_Message):
+    """How far a sink is with one (stream, classifier): frames on record, up to and including `seq`."""
+
+    classifier: str
+    seq: int
+    delivered: int
+    dropped: dict[str, int]
+    last_track: int
+
+
+class Opened(_Message, tag="opened"):
+    """A capture has opened its source."""
+
+    width: int
+    height: int
+    frames: int | None
+    duration: float | None
+    description: str
+
+
+class Ready(_Message, tag="ready"):
+    """A worker is built and bound; sinks tell what they already hold, per stream."""
+
+    opened: Opened | None = None
+    positions: dict[str, list[Ledger]] = {}
+    outputs: list[str] = []
+
+
+class Failed(_Message, tag="failed"):
+    """A worker cannot start (or go on): one line for a person. `status` is an exit status of the service."""
+
+    line: str
+    status: int
+
+
+class Beat(_Message, tag="beat"):
+    """Progress of a worker: frames it has finished, and what it waits for."""
+
+    frames: int
+    bad_messages: int = 0
+
+
+class Lease(_Message, tag="lease"):
+    """Track ids up to and including `upto` may have been given out for this stream."""
+
+    stream: str
+    upto: int
+
+
+class Ended(_Message, tag="ended"):
+    """A capture has sent its last frame. `error` says why it ended early, if it did."""
+
+    stream: str
+    count: int
+    error: str | None = None
+    interrupted: bool = False
+
+
+class Ack(_Message, tag="ack"):
+    """A sink holds these frames of a stream for good (durable sinks: on disk)."""
+
+    stream: str
+    positions: list[Ledger]
+    done: bool
+
+
+class Log(_Message, tag="log"):
+    """One line for the service's log; `level` as in `logging`."""
+
+    level: int
+    text: str
+
+
+class Stopped(_Message, tag="stopped"):
+    """A worker has finished in good order; `outputs` names what it wrote."""
+
+    outputs: list[str] = []
+
+
+# ---- control: supervisor → worker --------------------------------------------------------------------------
+
+
+class Start(_Message, tag="start"):
+    """Begin. Capture: produce from frame `first` on, tagged with `attempt`. Detect: ids from `first_tracks`;
+    `again` if it succeeds one that died. Best-effort sinks: go on behind what is `held` already."""
+
+    first: int = 0
+    attempt: int = 0
+    first_tracks: dict[str, int] = {}
+    again: bool = False
+    held: dict[str, list[Ledger]] = {}
+
+
+class Release(_Message, tag="release"):
+    """Every sink holds this stream's frames up to and including `seq`: their slots are free."""
+
+    seq: int
+
+
+class Replay(_Message, tag="replay"):
+    """Send the frames again that are not released, as a new attempt."""
+
+    attempt: int
+
+
+class Drain(_Message, tag="drain"):
+    """Read no further; end the stream behind the frames already sent."""
+
+
+class Stop(_Message, tag="stop"):
+    """Flush, close and exit."""
+
+
+Data = Frame | Found | Scored | End | EndScored
+FromWorker = Ready | Failed | Beat | Lease | Ended | Ack | Log | Stopped
+ToWorker = Start | Release | Replay | Drain | Stop
+
+_T = TypeVar("_T")
+_encoder = msgspec.msgpack.Encoder()
+_data = msgspec.msgpack.Decoder(Data)
+_from_worker = msgspec.msgpack.Decoder(FromWorker)
+_to_worker = msgspec.msgpack.Decoder(ToWorker)
+
+
+def encode(message: msgspec.Struct) -> bytes:
+    """The bytes of any message above."""
+    return _encoder.encode(message)
+
+
+def decode_data(payload: bytes) -> Data:
+    """A data message; WireError if it is none."""
+    return _decode(_data, payload)
+
+
+def decode_from_worker(payload: bytes) -> FromWorker:
+    """A control message of a worker; WireError if it is none."""
+    return _decode(_from_worker, payload)
+
+
+def decode_to_worker(payload: bytes) -> ToWorker:
+    """A control message of the supervisor; WireError if it is none."""
+    return _decode(_to_worker, payload)
+
+
+def _decode(decoder: msgspec.msgpack.Decoder[_T], payload: bytes) -> _T:
+    try:
+        return decoder.decode(payload)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise WireError(str(error)) from error
+
+
+def crops_in(payload: Any, count: int, shape: tuple[int, int, int]) -> Any:
+    """The crops of a `Found` as uint8 (count, height, width, channels); WireError if the size is off."""
+    import numpy as np
+
+    if len(payload) != count * shape[0] * shape[1] * shape[2]:
+        raise WireError(f"{count} crops of {shape} expected, {len(payload)} bytes came")
+    return np.frombuffer(payload, np.uint8).reshape(count, *shape)

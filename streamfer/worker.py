@@ -1,0 +1,93 @@
+"""A worker process: reads its spec, runs its stage, and ends when the supervisor does.
+
+Standard input carries one line of JSON and is then a lifeline: its end means that the supervisor is gone.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import shutil
+import signal
+import sys
+import threading
+from typing import TYPE_CHECKING
+
+from streamfer.errors import StreamferError
+
+if TYPE_CHECKING:
+    from streamfer.stages.base import Link, Stage
+    from streamfer.stages.spec import StageSpec
+    from streamfer.transport import Sockets
+
+
+def main() -> int:
+    """The worker's whole life; returns its exit status."""
+    for number in (signal.SIGINT, signal.SIGHUP):
+        signal.signal(number, signal.SIG_IGN)  # the supervisor decides; a terminal signals the whole group
+    line = sys.stdin.buffer.readline()
+
+    from streamfer.stages import spec as specs
+
+    spec = specs.decode(line)
+    threading.Thread(target=_follow, args=(spec.runtime,), daemon=True, name="lifeline").start()
+
+    import setproctitle
+
+    setproctitle.setproctitle(spec.title)
+
+    from streamfer import wire
+    from streamfer.stages.base import Link, LinkHandler
+    from streamfer.transport import Sockets
+
+    sockets = Sockets()
+    link = Link(sockets, spec.control, spec.identity)
+    logger = logging.getLogger("streamfer")
+    logger.addHandler(LinkHandler(link))
+    logger.setLevel(logging.INFO)
+    logger.propagate = False
+    status = 0
+    try:
+        _stage(spec.stage, sockets, link).run()
+    except StreamferError as error:
+        link.send(wire.Failed(str(error), error.status))
+        status = error.status
+    finally:
+        sockets.close()
+    return status
+
+
+def _stage(spec: StageSpec, sockets: Sockets, link: Link) -> Stage:
+    # Each stage is imported only in its own process: decoders, OpenCV and LiteRT cost time and memory.
+    from streamfer.stages import spec as specs
+
+    if isinstance(spec, specs.CaptureSpec):
+        from streamfer.stages.capture import Capture
+
+        return Capture(spec, sockets, link)
+    if isinstance(spec, specs.DetectSpec):
+        import cv2
+
+        from streamfer.stages.detect import Detect
+
+        cv2.setNumThreads(1)
+        return Detect(spec, sockets, link)
+    if isinstance(spec, specs.ClassifySpec):
+        from streamfer.stages.classify import Classify
+
+        return Classify(spec, sockets, link)
+    from streamfer.stages.sink import SinkStage
+
+    return SinkStage(spec, sockets, link)
+
+
+def _follow(runtime: str) -> None:
+    """Wait for the supervisor's end, then leave nothing behind: no process, no socket, no shared memory."""
+    while os.read(0, 4096):
+        pass
+    shutil.rmtree(runtime, ignore_errors=True)
+    os._exit(1)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
