@@ -37,8 +37,9 @@ overlaps that much is lost."""
 _BEYOND = 0.1
 """A find that leaves its window by more than this share of its side is half a face of a neighbour."""
 _THUMBNAIL = 64
-_CUT = 30.0
-"""A hard cut: the mean absolute difference of consecutive frames' thumbnails, 0..255, is above it."""
+_CHANGED = 10
+"""A cell of the thumbnail has changed from one frame to the next if its luma differs by more than this. If more
+than half of them have, it is a hard cut; an occluder or a gesture changes fewer."""
 
 
 class TrackedFace(NamedTuple):
@@ -196,7 +197,7 @@ class FaceAnalyser:
         self._thumbnail = now
         if before is None:
             return False
-        return before.shape != now.shape or float(np.abs(now - before).mean()) > _CUT
+        return before.shape != now.shape or bool(np.mean(np.abs(now - before) > _CHANGED) > 0.5)
 
 
 # ---- windows -----------------------------------------------------------------------------------------------

@@ -20,8 +20,8 @@ FITTED_SIZE = 48
 """Side of the FER2013 images that the reference positions below are measured in."""
 
 REFERENCE_LANDMARKS = (
-    Point(14.8, 19.2),
-    Point(33.2, 19.2),
+    Point(14.9, 19.2),
+    Point(33.1, 19.2),
     Point(24.0, 28.9),
     Point(16.4, 36.8),
     Point(31.6, 36.8),

@@ -88,9 +88,9 @@ class Process:
         self.starts += 1
         self.ready, self.failure, self.spawn_at, self.frames = False, None, None, 0
         self._tail.clear()
-        spec = specs.WorkerSpec(self.title, self.identity.decode(), runtime, control, stage)
+        spec = specs.WorkerSpec(self.identity.decode(), runtime, control, stage)
         self._popen = subprocess.Popen(
-            [sys.executable, "-m", "streamfer.worker"],
+            [sys.executable, "-m", "streamfer.worker", self.title],
             stdin=subprocess.PIPE,
             stdout=None if self.inherit_stdout else subprocess.DEVNULL,
             stderr=subprocess.PIPE,

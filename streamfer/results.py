@@ -28,12 +28,11 @@ def schema() -> dict[str, Any]:
             "score": {**_SHARE, "description": "The detector's certainty that this is a face."},
             "status": {"enum": list(get_args(FaceStatus)), "description": "Why there is a label, or none."},
             "label": {"type": ["string", "null"], "description": "The most probable expression."},
-            "confidence": {"anyOf": [_SHARE, {"type": "null"}], "description": "The label's probability."},
+            "confidence": {**_SHARE, "type": ["number", "null"], "description": "The label's probability."},
             "probabilities": {
-                "anyOf": [
-                    {"type": "object", "additionalProperties": _SHARE, "minProperties": 1},
-                    {"type": "null"},
-                ],
+                "type": ["object", "null"],
+                "additionalProperties": _SHARE,
+                "minProperties": 1,
                 "description": "Each label's probability; they add up to 1.",
             },
         },

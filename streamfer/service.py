@@ -7,6 +7,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import setproctitle
+
 from streamfer.config import Config, MetricsConfig
 from streamfer.errors import StartError, UsageError
 from streamfer.plan import make_plan
@@ -50,6 +52,7 @@ def run(
             path.parent.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise UsageError(f"{path.parent}: cannot be made: {error.strerror}") from error
+    setproctitle.setproctitle("streamfer: supervisor")
     runtime = RuntimeDirectory()
     try:
         directory = runtime.path / "metrics"

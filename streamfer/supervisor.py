@@ -377,7 +377,8 @@ class Supervisor:
         if stream is not None:
             if message.opened is not None:
                 stream.books.expected = message.opened.frames
-                self._observer.opened(stream.planned.name, message.opened)
+                if not again:
+                    self._observer.opened(stream.planned.name, message.opened)
             if self._booted:
                 self._start_capture(stream)
             return

@@ -1,6 +1,6 @@
 """A worker process: reads its spec, runs its stage, and ends when the supervisor does.
 
-Standard input carries one line of JSON and is then a lifeline: its end means that the supervisor is gone.
+`python -m streamfer.worker TITLE`. Standard input carries one line of JSON and is then a lifeline: its end means that the supervisor is gone.
 """
 
 from __future__ import annotations
@@ -12,6 +12,8 @@ import signal
 import sys
 import threading
 from typing import TYPE_CHECKING
+
+import setproctitle
 
 from streamfer.errors import StreamferError
 
@@ -25,16 +27,13 @@ def main() -> int:
     """The worker's whole life; returns its exit status."""
     for number in (signal.SIGINT, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)  # the supervisor decides; a terminal signals the whole group
+    setproctitle.setproctitle(sys.argv[1])
     line = sys.stdin.buffer.readline()
 
     from streamfer.stages import spec as specs
 
     spec = specs.decode(line)
     threading.Thread(target=_follow, args=(spec.runtime,), daemon=True, name="lifeline").start()
-
-    import setproctitle
-
-    setproctitle.setproctitle(spec.title)
 
     from streamfer import wire
     from streamfer.stages.base import Link, LinkHandler

@@ -31,7 +31,7 @@ def shared_clip(name: str) -> Path:
 
 
 def moving_pattern(index: int, size: tuple[int, int] = (320, 240)) -> NDArray[np.uint8]:
-    """RGB image number `index` of a clip in which coloured blocks wander to the right; size is (width, height)."""
+    """RGB image number `index` of a clip of coloured blocks that wander to the right; size: width, height."""
     width, height = size
     blocks = np.random.default_rng(0).integers(0, 255, (height // 16 + 1, width // 16 + 1, 3), dtype=np.uint8)
     image = np.repeat(np.repeat(blocks, 16, 0), 16, 1)[:height, :width]
@@ -57,8 +57,8 @@ def make_clip(
     """Write a clip and return its path.
 
     `frames` is a number of frames of `moving_pattern`, or the frames: RGB images (height, width, 3) or PyAV
-    frames of any format. `pts` are their times in milliseconds (default: one every 1/`fps`). `rotation` is how
-    many degrees counter-clockwise a player has to turn the stored picture. `options` go to the container
+    frames of any format. `pts` are their times in milliseconds (default: one every 1/`fps`). `rotation` is
+    how many degrees counter-clockwise a player has to turn the stored picture. `options` go to the container
     (movflags …), `codec_options` to the encoder (g, bf, crf …).
     """
     if isinstance(frames, int):
@@ -87,9 +87,10 @@ def flip_bytes(path: Path, packet: int, count: int = 20) -> None:
     """Damage the payload of one packet (in the order of decoding) of an MP4 in place."""
     with av.open(str(path)) as container:
         entry = container.streams.video[0].index_entries[packet]
+        position, size = entry.pos, entry.size  # an entry is no more when its container is closed
     data = bytearray(path.read_bytes())
     generator = np.random.default_rng(packet)
     # The first bytes are left alone: they hold the length and the slice header.
-    for offset in generator.integers(min(40, entry.size // 2), entry.size, count):
-        data[entry.pos + int(offset)] ^= 0xFF
+    for offset in generator.integers(min(40, size // 2), size, count):
+        data[position + int(offset)] ^= 0xFF
     path.write_bytes(data)

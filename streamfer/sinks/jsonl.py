@@ -1,4 +1,4 @@
-"""Results as JSON Lines: one line per frame and classifier, durable at each flush, resumable after a crash."""
+"""Results as JSON Lines: a line per frame and classifier, durable at each flush, resumable after a crash."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ BUFFER = 1 << 20
 """Bytes held back at most between two flushes."""
 
 LOCK_PATIENCE = 5.0
-"""Seconds that a sink waits for its predecessor, killed or told to stop a moment ago, to let go of the file."""
+"""Seconds that a sink waits for its predecessor, told to stop a moment ago, to let go of the file."""
 
 
 class JsonlSink:
@@ -85,7 +85,7 @@ class JsonlSink:
         os.fdatasync(fd)
 
     def _drain(self) -> int:
-        """Hand the buffer to the file. If that fails, the file ends after the last line that went in whole."""
+        """Hand the buffer to the file. If that fails, the file ends with the last line that fits whole."""
         if self._fd is None:
             raise OSError(errno.EBADF, "closed after an earlier failure", str(self._path))
         written = 0
@@ -204,10 +204,8 @@ def read_positions(path: Path) -> tuple[dict[tuple[str, str], Position], int]:
                 tally = tallies[key] = _Tally()
             before = tally.seq
             if not tally.add(line):
-                raise StartError(
-                    f"{path}:{number}: frame {line.seq} of {line.stream}/{line.classifier} follows frame {before}; "
-                    "cannot resume"
-                )
+                which = f"frame {line.seq} of {line.stream}/{line.classifier}"
+                raise StartError(f"{path}:{number}: {which} follows frame {before}; cannot resume")
             sound += len(raw)
     return {
         key: Position(tally.seq, tally.delivered, tally.dropped, tally.last_track)

@@ -48,7 +48,7 @@ def is_ours(path: Path) -> bool:
 
 @dataclass(frozen=True)
 class Canvas:
-    """A frame to draw on and encode: `picture` is its memory, `scale`, `left`, `top` where the source lies."""
+    """A frame to draw on and encode: `picture` is its memory, the source lies in it at `scale`, `left`, `top`."""
 
     frame: av.VideoFrame
     picture: Picture
@@ -94,7 +94,9 @@ class Mp4Writer:
         """A copy of a picture in the file's size, to draw on."""
         frame = av.VideoFrame(self.width, self.height, "yuv420p")
         y, u, v = (
-            np.frombuffer(memoryview(plane), np.uint8).reshape(plane.height, plane.line_size)[:, : plane.width]
+            np.frombuffer(memoryview(plane), np.uint8).reshape(plane.height, plane.line_size)[
+                :, : plane.width
+            ]
             for plane in frame.planes
         )
         width, height = picture.width, picture.height
@@ -120,24 +122,27 @@ class Mp4Writer:
         self._mux(canvas.frame)
 
     def _mux(self, frame: av.VideoFrame | None) -> None:
-        for packet in self._stream.encode(frame):
-            self._container.mux(packet)
-        if self._file.error is not None:
-            self.abandon()
-            raise OSError(self._file.error.errno, self._file.error.strerror, str(self._path))
+        try:
+            for packet in self._stream.encode(frame):
+                self._container.mux(packet)
+        except av.FFmpegError as error:
+            self._file.close()
+            raise OSError(error.errno, error.strerror, str(self._path)) from error
+        self._check()
+
+    def _check(self) -> None:
+        """Stop at a failed write, and leave the file as it is: in fragments, playable to the last whole one."""
+        error = self._file.error
+        if error is not None:
+            self._file.close()
+            raise OSError(error.errno, error.strerror, str(self._path))
 
     def close(self) -> None:
         """Finish the file: what was written in fragments gets the index of an ordinary MP4."""
         self._mux(None)
         self._container.close()
+        self._check()
         self._file.close()
-        if self._file.error is not None:
-            raise OSError(self._file.error.errno, self._file.error.strerror, str(self._path))
-
-    def abandon(self) -> None:
-        """Leave the file as it is, in fragments."""
-        self._file.close()
-        self._container.close()
 
 
 def _put(source: Plane, target: Plane, table: Plane | None) -> None:

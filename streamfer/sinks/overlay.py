@@ -60,9 +60,8 @@ INK = _yuv(16, 18, 24)
 
 @dataclass(frozen=True)
 class Mark:
-    """One face to draw: its box in pixels of the picture, its text as rows of cells, and its colour: the track's,
-    or gray where a face has no label.
-    """
+    """One face to draw: its box in pixels of the picture, its text as rows of cells, and its colour (the
+    track's, or gray where a face has no label)."""
 
     box: Box
     lines: tuple[tuple[str, ...], ...]
@@ -82,7 +81,7 @@ def draw(picture: Picture, marks: Sequence[Mark]) -> None:
         _frame(picture, mark, stroke)
     for mark in marks:
         if mark.lines:
-            _label(picture, mark, stroke, text)
+            _label(picture, mark, text)
 
 
 def pixelate(picture: Picture, box: Box) -> None:
@@ -114,28 +113,37 @@ def _frame(picture: Picture, mark: Mark, stroke: int) -> None:
         return
     heavy = stroke + 2
     arm = _even(min(x1 - x0, y1 - y0) * 0.2)
-    for left, right, inner_left, inner_right in (
-        (x0, x0 + arm, x0, x0 + heavy),
-        (x1 - arm, x1, x1 - heavy, x1),
-    ):
-        _fill(picture, left, y0, right, y0 + heavy, mark.colour)
-        _fill(picture, left, y1 - heavy, right, y1, mark.colour)
-        _fill(picture, inner_left, y0, inner_right, y0 + arm, mark.colour)
-        _fill(picture, inner_left, y1 - arm, inner_right, y1, mark.colour)
+    for y, end in ((y0, y0 + heavy), (y1 - heavy, y1)):
+        _fill(picture, x0, y, x0 + arm, end, mark.colour)
+        _fill(picture, x1 - arm, y, x1, end, mark.colour)
+    for x, end in ((x0, x0 + heavy), (x1 - heavy, x1)):
+        _fill(picture, x, y0, end, y0 + arm, mark.colour)
+        _fill(picture, x, y1 - arm, end, y1, mark.colour)
 
 
-def _label(picture: Picture, mark: Mark, stroke: int, text: int) -> None:
-    """The plate with the text: above the box, or inside its top where there is no room above."""
+def _label(picture: Picture, mark: Mark, text: int) -> None:
+    """The plate with the text, where it hides least."""
     ink = _plate(mark.lines, text)
     height, width = ink.shape
-    x = _even(mark.box.x)
-    y = _even(mark.box.y) - height
-    if y < 0:
-        y = max(0, _even(mark.box.y))
-    x = max(0, min(x, (picture.width - width) // 2 * 2))
-    y = max(0, min(y, (picture.height - height) // 2 * 2))
+    x, y = _place(mark.box, width, height, picture.width, picture.height)
     _fill(picture, x, y, x + width, y + height, mark.colour)
     _blend(picture, x, y, ink, INK)
+
+
+def _place(box: Box, width: int, height: int, frame_width: int, frame_height: int) -> tuple[int, int]:
+    """An even corner for a label: above the box, else below, right, left of it, else over its top."""
+    left, top, right, bottom = _even(box.x), _even(box.y), _even(box.x + box.w), _even(box.y + box.h)
+    x = max(0, min(left, (frame_width - width) // 2 * 2))
+    y = max(0, min(top, (frame_height - height) // 2 * 2))
+    if top - height >= 0:
+        return x, top - height
+    if bottom + height <= frame_height:
+        return x, bottom
+    if right + width <= frame_width:
+        return right, y
+    if left - width >= 0:
+        return left - width, y
+    return x, y
 
 
 @lru_cache(maxsize=512)
@@ -145,8 +153,8 @@ def _plate(lines: tuple[tuple[str, ...], ...], text: int) -> Alpha:
     rows = [[_ink(cell, text) for cell in line] for line in lines]
     columns = [0] * max(len(row) for row in rows)
     for row in rows:
-        if len(row) == len(columns):  # a shorter row is a heading, free of the columns
-            columns = [max(width, cell.shape[1]) for width, cell in zip(columns, row, strict=True)]
+        for column, cell in enumerate(row):
+            columns[column] = max(columns[column], cell.shape[1])
     width = sum(columns) + gap * (len(columns) - 1) + 2 * pad
     height = len(rows) * text + (len(rows) - 1) * leading + 2 * pad + descent
     plate = np.zeros((height + height % 2, width + width % 2), np.uint8)
@@ -162,14 +170,13 @@ def _plate(lines: tuple[tuple[str, ...], ...], text: int) -> Alpha:
 def _ink(line: str, text: int) -> Alpha:
     """One line of anti-aliased text; its capitals span rows 0 to `text`, descenders follow."""
     large = text * SHARPENING
-    thickness = max(1, round(large * 0.16))
+    thickness = max(1, round(large * 0.14))
     scale = cv2.getFontScaleFromHeight(FONT, large - thickness, 1)
     (width, _), _ = cv2.getTextSize(line, FONT, scale, thickness)
     descent = round(text * 0.45) * SHARPENING
     canvas = np.zeros((large + descent, -(-(width + thickness) // SHARPENING) * SHARPENING), np.uint8)
-    cv2.putText(
-        canvas, line, (thickness // 2, large - thickness // 2), FONT, scale, 255, thickness, cv2.LINE_AA
-    )
+    origin = thickness // 2, large - thickness // 2
+    cv2.putText(canvas, line, origin, FONT, scale, 255, thickness, cv2.LINE_AA)
     size = canvas.shape[1] // SHARPENING, canvas.shape[0] // SHARPENING
     return np.asarray(cv2.resize(canvas, size, interpolation=cv2.INTER_AREA), np.uint8)
 

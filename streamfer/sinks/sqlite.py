@@ -1,4 +1,4 @@
-"""Results in a SQLite database: one transaction per flush, readable while it grows, resumable after a crash."""
+"""Results in a SQLite database: one transaction per flush, readable while it grows, resumable."""
 
 from __future__ import annotations
 
@@ -24,6 +24,9 @@ ROWS = 4096
 BUSY_TIMEOUT = 30.0
 """Seconds to wait for another writer, such as a person who deletes old rows."""
 
+# Keys are the names themselves, short and readable, so that no query needs a join. Each face repeats its
+# frame's times for the same reason, and so that the view is answered from `faces_by_track` alone.
+# The view is made of windows and range scans, not GROUP BY: a condition on stream … track reaches the index.
 SCHEMA = """
 CREATE TABLE frames (
   stream TEXT NOT NULL,
@@ -63,19 +66,29 @@ CREATE INDEX faces_by_track ON faces (stream, classifier, epoch, track, seq, lab
 
 CREATE VIEW who_showed_what_when AS
 WITH marked AS (
-  SELECT *, label IS NOT lag(label) OVER track_so_far OR pts - lag(pts) OVER track_so_far > 1.0 AS begins
+  SELECT stream, classifier, epoch, track, seq, pts, time, label,
+    label IS NOT lag(label) OVER face OR pts - lag(pts) OVER face > 1.0 AS begins
   FROM faces
-  WINDOW track_so_far AS (PARTITION BY stream, classifier, epoch, track ORDER BY seq)
-), numbered AS (
-  SELECT *, sum(begins) OVER (PARTITION BY stream, classifier, epoch, track ORDER BY seq ROWS UNBOUNDED PRECEDING)
-    AS run
+  WINDOW face AS (PARTITION BY stream, classifier, epoch, track ORDER BY seq)
+), runs AS (
+  SELECT *, lead(seq, 1, 9223372036854775807) OVER face - 1 AS last
   FROM marked
+  WHERE begins
+  WINDOW face AS (PARTITION BY stream, classifier, epoch, track ORDER BY seq)
 )
-SELECT stream, classifier, epoch, track, label, min(pts) AS since, max(pts) AS until, min(time) AS time,
-  count(*) AS frames, avg(confidence) AS confidence, min(seq) AS first_seq, max(seq) AS last_seq
-FROM numbered
-WHERE label IS NOT NULL
-GROUP BY stream, classifier, epoch, track, run;
+SELECT stream, classifier, epoch, track, label, pts AS since,
+  (SELECT max(pts) FROM faces f
+    WHERE (f.stream, f.classifier, f.epoch, f.track) = (runs.stream, runs.classifier, runs.epoch, runs.track)
+      AND f.seq BETWEEN runs.seq AND runs.last) AS until,
+  (SELECT count(*) FROM faces f
+    WHERE (f.stream, f.classifier, f.epoch, f.track) = (runs.stream, runs.classifier, runs.epoch, runs.track)
+      AND f.seq BETWEEN runs.seq AND runs.last) AS frames,
+  (SELECT avg(confidence) FROM faces f
+    WHERE (f.stream, f.classifier, f.epoch, f.track) = (runs.stream, runs.classifier, runs.epoch, runs.track)
+      AND f.seq BETWEEN runs.seq AND runs.last) AS confidence,
+  seq AS first_seq, time
+FROM runs
+WHERE label IS NOT NULL;
 """
 
 
@@ -117,10 +130,9 @@ class SqliteSink:
             probabilities = None
             if face.probabilities is not None:
                 probabilities = self._encoder.encode(face.probabilities).decode()
-            self._faces.append(
-                (*key, number, face.track, result.pts, result.time, *face.box, face.score, face.status)
-                + (face.label, face.confidence, probabilities)
-            )
+            place = (number, face.track, result.pts, result.time, *face.box)
+            verdict = (face.score, face.status, face.label, face.confidence, probabilities)
+            self._faces.append((*key, *place, *verdict))
         if len(self._frames) >= ROWS:
             self.flush()
 
@@ -134,7 +146,7 @@ class SqliteSink:
             self._db.executemany("INSERT INTO frames VALUES (?,?,?,?,?,?,?,?)", self._frames)
             self._db.executemany("INSERT INTO faces VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?)", self._faces)
             self._db.execute("COMMIT")
-        except sqlite3.OperationalError as error:
+        except sqlite3.DatabaseError as error:
             self._frames.clear()
             self._faces.clear()
             self.close()  # rolls back; a later flush must not leave a gap in the record
@@ -155,7 +167,7 @@ class SqliteSink:
             self.flush()
         finally:
             if self._db is not None:
-                self._db.close()  # the last connection to close moves the log into the database and removes it
+                self._db.close()  # the last connection moves the log into the database and removes it
                 self._db = None
 
 
@@ -205,26 +217,25 @@ def read_positions(db: sqlite3.Connection, path: Path) -> dict[tuple[str, str], 
         "SELECT stream, classifier, count(*), count(time) FROM frames GROUP BY 1, 2"
     ).fetchall():
         key = stream, classifier
-        (seq,) = db.execute(
-            "SELECT seq FROM frames WHERE stream = ? AND classifier = ? ORDER BY epoch DESC, seq DESC LIMIT 1",
-            key,
-        ).fetchone()
+        last = (
+            "SELECT seq FROM frames WHERE (stream, classifier) = (?, ?) ORDER BY epoch DESC, seq DESC LIMIT 1"
+        )
+        (seq,) = db.execute(last, key).fetchone()
         if not live and frames != seq + 1:
-            raise StartError(
-                f"{path}: {frames} frames of {stream}/{classifier} where the last is frame {seq}; cannot resume"
-            )
+            which = f"{frames} frames of {stream}/{classifier}"
+            raise StartError(f"{path}: {which} where the last is frame {seq}; cannot resume")
         reasons = dropped.get(key, {})
         positions[key] = Position(seq, frames - sum(reasons.values()), reasons, tracks.get(key, 0))
     return positions
 
 
-def as_oserror(error: sqlite3.OperationalError, path: Path) -> OSError:
+def as_oserror(error: sqlite3.DatabaseError, path: Path) -> OSError:
     """What the operating system would have said: no space, or no luck."""
     code = error.sqlite_errorcode
     full = code == sqlite3.SQLITE_FULL
     if code & 0xFF == sqlite3.SQLITE_IOERR:  # a log that cannot grow on a full disk ends here
         disk = os.statvfs(path.parent)
         full = disk.f_bavail * disk.f_frsize < 1 << 20
-    return OSError(
-        errno.ENOSPC if full else errno.EIO, os.strerror(errno.ENOSPC) if full else str(error), str(path)
-    )
+    if full:
+        return OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path))
+    return OSError(errno.EIO, str(error), str(path))

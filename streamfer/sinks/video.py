@@ -226,16 +226,16 @@ def marks(canvas: Canvas, results: Sequence[Result], *, several: bool) -> list[M
 
 def lines(track: int, seen: Sequence[tuple[str, Face]], *, several: bool) -> tuple[tuple[str, ...], ...]:
     """The text of a label, row by row: "#3 happy 91%", with several classifiers a row for each."""
-    rows = [
+    labelled = [
         (classifier, face.label, f"{face.confidence or 0:.0%}")
         for classifier, face in seen
         if face.label is not None
     ]
-    if not rows:
+    if not labelled:
         return ((f"#{track}", seen[0][1].status),)
-    if several:
-        return ((f"#{track}",), *rows)
-    return ((f"#{track}", *rows[0][1:]),)
+    if not several:
+        return ((f"#{track}", *labelled[0][1:]),)
+    return tuple(("" if number else f"#{track}", *row) for number, row in enumerate(labelled))
 
 
 def file_name(base: Path, stream: str, *, several: bool) -> Path:

@@ -203,5 +203,7 @@ def _video_stream(path: Path, container: InputContainer) -> VideoStream:
     stream = next((s for s in videos if s is best), videos[0])
     # Without a decoder there is no context, whatever the annotation says.
     if stream.codec_context is None:
-        raise StartError(f"{path}: no decoder for its video (unknown codec); convert it to H.264")
+        raise StartError(
+            f"{path}: no decoder for its video, an unknown codec or encrypted; convert it to H.264"
+        )
     return stream

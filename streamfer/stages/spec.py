@@ -65,9 +65,8 @@ StageSpec = CaptureSpec | DetectSpec | ClassifySpec | SinkSpec
 
 
 class WorkerSpec(msgspec.Struct, frozen=True):
-    """A worker: what `ps` shows, who it is on the control socket, and its stage."""
+    """A worker: who it is on the control socket, and its stage."""
 
-    title: str
     identity: str
     runtime: str
     control: str

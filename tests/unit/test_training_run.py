@@ -27,7 +27,7 @@ warmup_epochs: 0
 batch_size: 14
 learning_rate: 0.01
 ferplus: 0.2
-ema: 0.5
+ema: 0.95
 model: {{widths: [4, 8], convolutions: 1, dropout: 0.1}}
 """
 
@@ -213,6 +213,17 @@ def test_targets_mix_label_votes_and_smoothing(keras: Any, faces: Path) -> None:
     wanted[happy] += 0.93 * (0.5 + 0.5 * 0.25)
     wanted[neutral] += 0.93 * 0.5 * 0.75
     np.testing.assert_allclose(found[0], wanted, atol=1e-6)
+
+
+def test_each_ferplus_column_counts_for_its_label(keras: Any, faces: Path) -> None:
+    from streamfer.training.train import targets
+
+    dataset = data.load(faces)
+    assert dataset.votes is not None
+    dataset.votes[:7] = np.eye(7, 10)  # neutral, happiness, surprise, sadness, anger, disgust, fear
+    found = targets(dataset, np.arange(7), recipe.Recipe(ferplus=1, label_smoothing=0)).argmax(axis=1)
+    wanted = ["neutral", "happy", "surprise", "sad", "angry", "disgust", "fear"]
+    assert [LABELS[label] for label in found] == wanted
 
 
 def test_augmentation_changes_training_images_only(keras: Any) -> None:

@@ -1,0 +1,83 @@
+"""The contract of classifiers: probabilities, for each crop by itself, always the same."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from streamfer.api import Classifier
+from streamfer.testing.require import require
+from streamfer.types import CropSpec
+
+TOLERANCE = 1e-3
+"""How far a probability may depend on the batch it was computed in: rounding, not information."""
+
+
+def check_classifier(build: Callable[[], Classifier], crop: CropSpec, labels: Sequence[str]) -> None:
+    """Check a classifier whose registration asks for `crop` and names `labels`.
+
+    Crops of noise, of plain gray and of gradients, one to nine at a time, in read-only memory.
+    """
+    require(labels, "a classifier declares its labels")
+    require(len(set(labels)) == len(labels), f"labels repeat: {', '.join(labels)}")
+    classifier = build()
+    crops = example_crops(crop)
+    before = crops.copy()
+    whole = _predict(classifier, crops, len(labels))
+    require(np.array_equal(crops, before), "predict changed the crops it was given")
+    require(
+        np.array_equal(whole, _predict(classifier, crops, len(labels))),
+        "predict gives other probabilities for the same crops the second time",
+    )
+    require(
+        np.array_equal(whole, _predict(build(), crops, len(labels))),
+        "a second object with the same options gives other probabilities for the same crops",
+    )
+    for index in range(len(crops)):
+        alone = _predict(classifier, crops[index : index + 1], len(labels))[0]
+        apart = float(np.abs(alone - whole[index]).max())
+        require(
+            apart <= TOLERANCE,
+            f"crop {index} alone gets other probabilities than among others (by {apart:.4f}): rows are not "
+            "independent",
+        )
+    backwards = _predict(classifier, np.ascontiguousarray(crops[::-1]), len(labels))[::-1]
+    require(
+        float(np.abs(backwards - whole).max()) <= TOLERANCE,
+        "in reverse order the crops get other probabilities: a row depends on its neighbours or on its place",
+    )
+
+
+def example_crops(crop: CropSpec) -> NDArray[np.uint8]:
+    """Nine crops uint8 (9, height, width, channels) that differ in texture, brightness and contrast."""
+    shape = (crop.height, crop.width, crop.channels)
+    noise = np.random.default_rng(0).integers(0, 256, (3, *shape), dtype=np.uint8)
+    plain = np.stack([np.full(shape, value, np.uint8) for value in (0, 128, 255)])
+    rows, columns = np.mgrid[0 : crop.height, 0 : crop.width]
+    ramps = [rows * 255 // crop.height, columns * 255 // crop.width, (rows // 6 + columns // 6) % 2 * 255]
+    gradients = np.stack([np.repeat(ramp[..., None], crop.channels, 2).astype(np.uint8) for ramp in ramps])
+    return np.concatenate([noise, plain, gradients])
+
+
+def _predict(classifier: Classifier, crops: NDArray[np.uint8], labels: int) -> NDArray[np.float32]:
+    """The probabilities (n, labels), copied, each property of a single answer checked."""
+    crops = crops.view()
+    crops.flags.writeable = False  # as they arrive from another process
+    found = classifier.predict(crops)
+    require(isinstance(found, np.ndarray), f"predict gave {type(found).__name__}, expected an array")
+    require(found.dtype == np.float32, f"predict gave {found.dtype}, expected float32")
+    expected = (len(crops), labels)
+    require(found.shape == expected, f"predict gave the shape {found.shape}, expected {expected}")
+    require(np.isfinite(found).all(), "a probability is not finite")
+    require(
+        bool(((found >= 0) & (found <= 1)).all()),
+        f"a probability is outside 0..1: {found.min()}..{found.max()}",
+    )
+    sums = found.sum(axis=1)
+    require(
+        bool((np.abs(sums - 1) <= TOLERANCE).all()),
+        f"a row adds up to {sums[np.abs(sums - 1).argmax()]:.4f}, not 1",
+    )
+    return found.copy()

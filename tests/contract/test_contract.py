@@ -1,0 +1,69 @@
+"""Every component that is registered keeps the contract of its kind."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import av
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from streamfer.data import sample_clip
+from streamfer.plugins import Registered, Registry, build, option_keys, spec_of
+from streamfer.testing import check_classifier, check_detector, check_sink, check_source, check_tracker
+
+REGISTRY = Registry.discover()
+OURS = [one for one in REGISTRY.all() if one.origin.distribution == "streamfer"]
+
+
+def of_kind(kind: str) -> pytest.MarkDecorator:
+    chosen = [one for one in OURS if one.kind == kind]
+    return pytest.mark.parametrize("component", chosen, ids=lambda one: one.name)
+
+
+def make(component: Registered, **options: Any) -> Any:
+    return build(spec_of(component, options))
+
+
+@pytest.fixture(scope="module")
+def portraits() -> list[NDArray[np.uint8]]:
+    """Two frames of the sample clip, BGR."""
+    with av.open(sample_clip()) as container:
+        frames = [frame.to_ndarray(format="bgr24") for frame in container.decode(video=0)]
+    return [frames[len(frames) // 4], frames[-len(frames) // 4]]
+
+
+def test_nothing_of_ours_is_broken() -> None:
+    assert [str(one) for one in REGISTRY.broken if one.origin.distribution == "streamfer"] == []
+    assert {one.kind for one in OURS} == {"source", "detector", "tracker", "classifier", "sink"}
+
+
+@of_kind("classifier")
+def test_classifier(component: Registered) -> None:
+    registration = component.component
+    check_classifier(lambda: make(component), registration.crop, registration.labels)
+
+
+@of_kind("detector")
+def test_detector(component: Registered, portraits: list[NDArray[np.uint8]]) -> None:
+    check_detector(lambda: make(component), portraits)
+
+
+@of_kind("tracker")
+def test_tracker(component: Registered) -> None:
+    check_tracker(lambda: make(component))
+
+
+@of_kind("sink")
+def test_sink(component: Registered, tmp_path: Path) -> None:
+    registration = component.component
+    has_path = "path" in option_keys(registration.options)
+    options = {"path": str(tmp_path / "new" / "result.mp4")} if has_path else {}
+    check_sink(lambda: make(component, **options), durable=registration.durable, pixels=registration.pixels)
+
+
+@of_kind("source")
+def test_source(component: Registered) -> None:
+    check_source(lambda: make(component, path=str(sample_clip())))
