@@ -36,10 +36,13 @@ _SAME = 0.3
 overlaps that much is lost."""
 _BEYOND = 0.1
 """A find that leaves its window by more than this share of its side is half a face of a neighbour."""
+_SURE = 0.7
+"""A face with a lower score may be found in the whole frame and missed in a window, or the reverse: with such
+faces about, the whole frame is searched."""
 _THUMBNAIL = 64
 _CHANGED = 10
-"""A cell of the thumbnail has changed from one frame to the next if its luma differs by more than this. If more
-than half of them have, it is a hard cut; an occluder or a gesture changes fewer."""
+"""A cell of the thumbnail has changed from one frame to the next if its luma differs by more than this. If
+more than half of them have, it is a hard cut; an occluder or a gesture changes fewer."""
 
 
 class TrackedFace(NamedTuple):
@@ -102,11 +105,13 @@ class FaceAnalyser:
         self._width = width
         self._thumbnail: NDArray[np.int16] | None = None
         self._last: list[Box] | None = None  # faces of the frame before; None: not known, search everywhere
+        self._whole_until = 0  # ordinal of the frame up to which the whole frame is searched
 
     def reset(self, first_track: int | None = None) -> None:
         """Forget the stream so far (a restart, a gap). Track ids go on, or from `first_track` if higher."""
         self._thumbnail = None
         self._last = None
+        self._whole_until = 0
         if self._tracker is not None:
             self._tracker.reset(first_track)
 
@@ -120,6 +125,8 @@ class FaceAnalyser:
         frame = picture.width, picture.height
         found = [face for face in found if min(_clipped(face.box, *frame)[2:]) >= 1]
         self._last = [face.box for face in found]
+        if any(face.score < _SURE for face in found):
+            self._whole_until = seq + self._options.full_every
 
         gray = [align(picture, face, GRAY_CROP) for face in found]
         if self._tracker is None:
@@ -143,7 +150,8 @@ class FaceAnalyser:
         columns = min(self._width, picture.width)
         scale = picture.width / columns
         whole = Window(0, 0, columns, max(round(picture.height / scale), 1), 1.0)
-        if self._tracker is not None and self._last is not None and seq % self._options.full_every:
+        every = self._options.full_every
+        if self._tracker and self._last is not None and seq % every and seq >= self._whole_until:
             expected = self._tracker.predict(seconds)
             windows = merged([around(box, scale, picture.width, picture.height) for box in expected])
             if sum(window.cost for window in windows) < whole.cost:

@@ -148,12 +148,14 @@ class Registry:
     @classmethod
     def discover(cls, files: Sequence[Path] = ()) -> Registry:
         """What the installed distributions offer in the entry-point group, and the local plugin `files`."""
-        return cls((), ())._with(sorted(entry_points(group=GROUP), key=lambda entry: entry.name), files)
+        entries = sorted(entry_points(group=GROUP), key=lambda entry: entry.name)
+        return cls((), ())._with(entries, ()).with_files(files)
 
     def with_files(self, files: Sequence[Path]) -> Registry:
         """This registry and the local plugin `files`; a file that is already in it is not loaded again."""
+        wanted = dict.fromkeys(file.absolute() for file in files)
         known = {plugin.origin.file for plugin in self._plugins} | {one.origin.file for one in self.broken}
-        return self._with((), [file for file in dict.fromkeys(files) if file.absolute() not in known])
+        return self._with((), [file for file in wanted if file not in known])
 
     def _with(self, entries: Iterable[EntryPoint], files: Iterable[Path]) -> Registry:
         plugins, broken = list(self._plugins), list(self.broken)

@@ -17,7 +17,7 @@ from streamfer.stages import spec as specs
 RESTARTS_WITHOUT_PROGRESS = 5
 """So many deaths in a row without one finished frame open the circuit breaker of a stage."""
 BACKOFF_CAP = 30.0
-_THREADS = {  # pools multiply with the processes; each worker computes on one thread
+ONE_THREAD = {  # pools multiply with the processes; each worker computes on one thread
     "OMP_NUM_THREADS": "1",
     "OPENBLAS_NUM_THREADS": "1",
     "MKL_NUM_THREADS": "1",
@@ -94,7 +94,7 @@ class Process:
             stdin=subprocess.PIPE,
             stdout=None if self.inherit_stdout else subprocess.DEVNULL,
             stderr=subprocess.PIPE,
-            env={**os.environ, **_THREADS, **self.environment},
+            env={**os.environ, **ONE_THREAD, **self.environment},
             start_new_session=True,
         )
         assert self._popen.stdin is not None and self._popen.stderr is not None

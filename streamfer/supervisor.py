@@ -459,7 +459,7 @@ class Supervisor:
         if stream.capture.running:
             stream.capture.finished = True
             self._tell(stream.capture, wire.Stop())
-        if stream.failure is not None:
+        if stream.failure is not None and len(self._streams) > 1:  # the only stream's is told at the end
             self._say(logging.ERROR, f"streams.{stream.planned.name}: {stream.failure}")
         self._next_stream()
 

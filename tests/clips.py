@@ -9,7 +9,9 @@ from pathlib import Path
 import av
 import numpy as np
 import pytest
+from av.packet import Packet
 from av.video.frame import VideoFrame
+from av.video.stream import VideoStream
 from numpy.typing import NDArray
 
 SHARED = Path(__file__).parents[1].parent / "shared" / "media"
@@ -49,7 +51,6 @@ def make_clip(
     pts: Iterable[int] | None = None,
     rotation: int = 0,
     hflip: bool = False,
-    vflip: bool = False,
     format: str | None = None,
     options: Mapping[str, str] | None = None,
     codec_options: Mapping[str, str] | None = None,
@@ -58,22 +59,22 @@ def make_clip(
 
     `frames` is a number of frames of `moving_pattern`, or the frames: RGB images (height, width, 3) or PyAV
     frames of any format. `pts` are their times in milliseconds (default: one every 1/`fps`). `rotation` is
-    how many degrees counter-clockwise a player has to turn the stored picture. `options` go to the container
-    (movflags …), `codec_options` to the encoder (g, bf, crf …).
+    how many degrees counter-clockwise a player has to turn the stored picture, to mirror it then (`hflip`).
+    `options` go to the container (movflags …), `codec_options` to the encoder (g, bf, crf …).
     """
     if isinstance(frames, int):
         frames = [moving_pattern(index, size) for index in range(frames)]
     times = None if pts is None else iter(pts)
     with av.open(str(path), "w", format=format, options=dict(options or {})) as container:
         stream = container.add_stream(codec, rate=fps, options=dict(codec_options or {}))
-        assert isinstance(stream, av.VideoStream)
+        assert isinstance(stream, VideoStream)
         stream.width, stream.height = size
         stream.pix_fmt = pix_fmt
         stream.thread_count = 1
         if times is not None:
             stream.codec_context.time_base = Fraction(1, 1000)
-        if rotation or hflip or vflip:
-            stream.set_display_rotation(rotation, hflip=hflip, vflip=vflip)
+        if rotation or hflip:
+            stream.set_display_rotation(rotation, hflip=hflip)
         for index, image in enumerate(frames):
             frame = image if isinstance(image, VideoFrame) else VideoFrame.from_ndarray(image, format="rgb24")
             frame.pts = index if times is None else next(times)
@@ -83,14 +84,34 @@ def make_clip(
     return path
 
 
-def flip_bytes(path: Path, packet: int, count: int = 20) -> None:
-    """Damage the payload of one packet (in the order of decoding) of an MP4 in place."""
-    with av.open(str(path)) as container:
-        entry = container.streams.video[0].index_entries[packet]
-        position, size = entry.pos, entry.size  # an entry is no more when its container is closed
+def flip_bytes(path: Path, number: int, count: int = 20) -> None:
+    """Flip bytes of a clip's packet `number` (in the order of decoding) in place.
+
+    H.264 has no checksums: a decoder notices most such damage, not all. `blank_packet` it always notices.
+    """
+    position, size = _packet(path, number)
     data = bytearray(path.read_bytes())
-    generator = np.random.default_rng(packet)
     # The first bytes are left alone: they hold the length and the slice header.
-    for offset in generator.integers(min(40, size // 2), size, count):
+    for offset in np.random.default_rng(number).integers(min(40, size // 2), size, count):
         data[position + int(offset)] ^= 0xFF
     path.write_bytes(data)
+
+
+def blank_packet(path: Path, number: int, keep: float = 0.0) -> None:
+    """Overwrite a clip's packet `number` (in the order of decoding) with zeros, all but its first `keep`."""
+    position, size = _packet(path, number)
+    with path.open("r+b") as file:
+        file.seek(position + int(size * keep))
+        file.write(bytes(size - int(size * keep)))
+
+
+def _packet(path: Path, number: int) -> tuple[int, int]:
+    packet = packets(path)[number]
+    assert packet.pos is not None
+    return packet.pos, packet.size
+
+
+def packets(path: Path) -> list[Packet[VideoStream]]:
+    """The video packets of a clip, in the order of decoding."""
+    with av.open(str(path)) as container:
+        return [packet for packet in container.demux(container.streams.video[0]) if packet.size]

@@ -74,7 +74,7 @@ class Display:
 
     def listening(self, url: str) -> None:
         """Say where the metrics are."""
-        self.console.print(f"metrics: {url}", style="dim")
+        self.console.print(f"metrics: {url}", style="dim", soft_wrap=True)
 
     def opened(self, stream: str, opened: wire.Opened) -> None:
         """A source is open: its bar begins."""
@@ -82,7 +82,7 @@ class Display:
             self._tasks[stream] = self._progress.add_task(f"[bold]{stream}[/]", total=opened.frames)
         elif self._plain:
             of = f", about {opened.frames} frames" if opened.frames else ""
-            self.console.print(f"{stream}: {opened.width}×{opened.height}{of}")
+            self.console.print(f"{stream}: {opened.width}×{opened.height}{of}", soft_wrap=True)
 
     def progress(self, streams: list[StreamBooks]) -> None:
         """Draw how far the streams are, at most ten times a second."""
@@ -100,21 +100,26 @@ class Display:
                 self._progress.update(self._tasks[books.stream], completed=done, total=total)
             elif self._plain and done and not books.done():
                 of = f" of about {books.expected}" if books.expected else ""
-                self.console.print(f"{books.stream}: {done}{of} frames done")
+                self.console.print(f"{books.stream}: {done}{of} frames done", soft_wrap=True)
         if self._bars:
             self._progress.refresh()
 
     def log(self, level: int, text: str) -> None:
         """One line above the bars."""
         if level >= logging.INFO:
-            self.console.print(Text(text, style=_STYLES.get(level, "")))
+            self.console.print(Text(text, style=_STYLES.get(level, "")), soft_wrap=True)
 
     # ---- the end -------------------------------------------------------------------------------------------
 
     def finish(self, outcome: Outcome) -> None:
-        """The ledger, and the files that were written."""
-        if outcome.rows:
-            self.console.print(_ledger(outcome.rows))
+        """The ledger, the files that were written, and what went wrong."""
+        if outcome.frames:
+            self._summary(outcome)
+        for line in outcome.errors:
+            self.console.print(Text(line, style=_STYLES[logging.ERROR]), soft_wrap=True)
+
+    def _summary(self, outcome: Outcome) -> None:
+        self.console.print(_ledger(outcome.rows))
         frames, seconds = outcome.frames, outcome.seconds
         self.console.print(f"{frames} frames in {seconds:.1f} s", end="")
         self.console.print(f", {outcome.restarts} restarts of a stage" if outcome.restarts else "")

@@ -163,8 +163,6 @@ class _Assembly:
         if keys is None:
             return None
         host, _, port = keys.listen.rpartition(":")
-        if int(port) > 65535:
-            self._document.add(("metrics", "listen"), f"got port {port}, expected a port from 0 to 65535")
         configured = isinstance(section, dict) and "listen" in section
         return MetricsConfig(host.strip("[]"), int(port), configured)
 

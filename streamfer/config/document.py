@@ -64,8 +64,8 @@ class Document:
     written: dict[Key, str] = field(default_factory=dict)
     """Texts as they stand in the file, for those in which something was filled in."""
     problems: list[Problem] = field(default_factory=list)
-    unfilled: set[Key] = field(default_factory=set)
-    """Texts in which something could not be filled in; nothing else is said of them."""
+    settled: set[Key] = field(default_factory=set)
+    """Values that could not be read; nothing more is said of them."""
 
     def place(self, key: Key) -> Place:
         """The place of a key, or of the nearest thing around it."""
@@ -76,7 +76,7 @@ class Document:
     def add(self, key: Key, text: str) -> None:
         """Note a problem with the value at this key; no secret is shown, wherever the text has it from."""
         secrets = [pair for pair in self.substitute.hidden if pair[1].startswith("${secret:")]
-        if key not in self.unfilled:
+        if key not in self.settled:
             self.problems.append(Problem(self.place(key), key, mask(text, secrets)))
 
     def read(self, text: str) -> None:
@@ -115,7 +115,7 @@ class Document:
             del self.places[known]
             self.written.pop(known, None)
         self.places[key] = place
-        self.unfilled.discard(key)
+        self.settled.discard(key)
         value = None if node is None else _Values(self, lambda _: place).value(node, key)
         if isinstance(parent, list) and key[-1] == len(parent):
             parent.append(value)
@@ -130,8 +130,8 @@ class Document:
             if isinstance(parent, list):
                 index = int(parts[0]) if parts[0].isdecimal() else -1
                 if not 0 <= index <= len(parent):
-                    last = len(parent) - 1
-                    text = f"'{dotted(key)}' is a list; expected a number from 0 to {last}, got '{parts[0]}'"
+                    numbers = f"a number from 0 to {len(parent)}"
+                    text = f"'{dotted(key)}' is a list; expected {numbers}, got '{parts[0]}'"
                     self.problems.append(Problem(place, (), text))
                     return None, ()
                 part: str | int = index
@@ -170,7 +170,8 @@ def _compose(text: str, place: Callable[[int], Place]) -> Node | None:
         node: Node | None = loader.get_single_node()
     except ReaderError as error:
         line = text.count("\n", 0, error.position) + 1
-        what = f"the character U+{ord(error.character):04X} is not allowed in YAML"
+        code = error.character if isinstance(error.character, int) else ord(error.character)
+        what = f"the character U+{code:04X} is not allowed in YAML"
         raise ConfigError([Problem(place(line), (), what)]) from None
     except MarkedYAMLError as error:
         raise ConfigError([_broken(error, text, place)]) from None
@@ -213,6 +214,7 @@ class _Values:
         if not _plain(node):
             what = f"the tag {node.tag.replace(_TAG, '!!')} is not used here; write the plain value"
             self._document.problems.append(Problem(place, key, what))
+            self._document.settled.add(key)
             return None
         self._open.append(node)
         try:
@@ -281,11 +283,13 @@ class _Values:
             return number if math.isfinite(number) else text
         try:
             filled = self._document.substitute(text)
+            if "\0" in filled:
+                raise SubstitutionError("a text with a NUL character, which no option can use")
         except SubstitutionError as error:
             place = self._place(node.start_mark.line + 1)
             self._document.problems.append(Problem(place, key, str(error)))
-            self._document.unfilled.add(key)
-            return text
+            self._document.settled.add(key)
+            return text.replace("\0", "")
         if filled != text:
             self._document.written[key] = text
         return filled

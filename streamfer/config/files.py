@@ -22,7 +22,8 @@ _NOTHING = object()
 
 def absolute(path: Path, base: Path) -> Path:
     """The path as seen from `base`, with `~` and `..` worked out."""
-    return Path(os.path.normpath(base / path.expanduser()))
+    # Path.expanduser would raise for a `~user` who is not there, and nothing in pathlib removes "..".
+    return Path(os.path.normpath(base / os.path.expanduser(path)))  # noqa: PTH111
 
 
 def absolute_options(model: BaseModel, data: Mapping[str, Any], base: Path) -> dict[str, Any]:

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from pydantic import ConfigDict, Field
+from pydantic import ConfigDict, Field, field_validator
 
 from streamfer.api import Options
 from streamfer.detectors import FaceOptions
 from streamfer.plugins import ComponentSpec
 from streamfer.types import CropSpec
+
+_LISTEN = r"^(\[[0-9a-fA-F:.]+\]|[^\s:/\[\]]+):[0-9]{1,5}$"
 
 # ---- the sections' own keys; a component's options stand beside them ---------------------------------------
 
@@ -75,10 +78,15 @@ class MetricsKeys(Options):
     """The Prometheus endpoint /metrics."""
 
     listen: str = Field(
-        "127.0.0.1:9108",
-        pattern=r"^(\[[0-9a-fA-F:.]+\]|[^\s:/\[\]]+):[0-9]{1,5}$",
-        description="HOST:PORT to listen on",
+        "127.0.0.1:9108", json_schema_extra={"pattern": _LISTEN}, description="HOST:PORT to listen on"
     )
+
+    @field_validator("listen")
+    @classmethod
+    def _host_and_port(cls, listen: str) -> str:
+        if not re.fullmatch(_LISTEN, listen) or int(listen.rpartition(":")[2]) > 65535:
+            raise ValueError("expected HOST:PORT, such as 127.0.0.1:9108")
+        return listen
 
 
 class Privacy(Options):

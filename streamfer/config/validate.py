@@ -91,6 +91,8 @@ def _text(details: ErrorDetails, at: Key, known: frozenset[str]) -> str:
         return f"expected a number {sign} {context[name]}"
     if kind in ("string_too_short", "too_short"):
         return f"expected at least {context['min_length']} {'entry' if kind == 'too_short' else 'character'}"
+    if kind == "string_pattern_mismatch":
+        return f"expected a text that matches {context['pattern']}"
     if kind in ("value_error", "assertion_error"):
         return str(context.get("error", details["msg"]))
     family = kind.removesuffix("_type").removesuffix("_parsing").removesuffix("_from_float")

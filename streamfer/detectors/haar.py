@@ -15,7 +15,9 @@ from streamfer.types import Box, Detection
 
 CASCADE = "haarcascade_frontalface_default.xml"
 
-_SCORE_OFFSET, _SCORE_SLOPE = 0.0, 1.0
+_EVEN_ODDS, _WIDTH = 2.25, 0.75
+"""The logistic curve that best tells, from the weight of the last stage, the finds that YuNet confirms from
+those that it does not, on 238 faces of sixteen clips (181 found, and 13 finds that were none)."""
 
 
 class Haar:
@@ -53,5 +55,5 @@ class Haar:
 
 
 def _confidence(weight: float) -> float:
-    """The margin of the cascade's last stage, mapped to 0..1."""
-    return 1 / (1 + math.exp(-(weight - _SCORE_OFFSET) / _SCORE_SLOPE))
+    """The weight of the cascade's last stage as a share of true finds among finds of that weight, 0..1."""
+    return 1 / (1 + math.exp(-(weight - _EVEN_ODDS) / _WIDTH))

@@ -20,8 +20,10 @@ MODEL_FILE = "face_detection_yunet_2023mar.onnx"
 MODEL_SHA256 = "8f2383e4dd3cfbb4553ea8718107fc0423210dc964f9f4280604804ed2552fa4"
 
 _TO_CONTINUOUS = np.array((0.5, 0.5, 0, 0, *(0.5,) * 10, 0), np.float32)
-"""The network counts positions from the centre of the first pixel, streamfer from its edge: without this shift
-the faces found in mirrored images do not mirror each other (benchmarks/fit_geometry.py)."""
+"""The network counts positions from the centre of the first pixel, streamfer from its edge: without this
+shift, faces found in mirrored images do not mirror each other (benchmarks/fit_geometry.py)."""
+_LEAST = 8
+"""The finest stride of the network: an image below it shows no face, whatever the network says."""
 _SMALLEST = 32
 """The coarsest stride of the network: smaller images are padded."""
 _NETWORKS = 24
@@ -72,6 +74,8 @@ class YuNet:
         Boxes and landmarks of a face that the image cuts off may lie outside of it.
         """
         height, width = image.shape[:2]
+        if min(height, width) < _LEAST:
+            return []
         if height < _SMALLEST or width < _SMALLEST:
             down, right = max(_SMALLEST - height, 0), max(_SMALLEST - width, 0)
             image = np.asarray(cv2.copyMakeBorder(image, 0, down, 0, right, cv2.BORDER_CONSTANT), np.uint8)

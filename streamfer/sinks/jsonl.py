@@ -191,9 +191,9 @@ def read_positions(path: Path) -> tuple[dict[tuple[str, str], Position], int]:
                 break
             try:
                 line = decode(raw)
-            except msgspec.ValidationError as error:
-                raise StartError(f"{path}:{number}: not a result of this version ({error})") from error
             except (msgspec.DecodeError, UnicodeDecodeError) as error:
+                if _is_json(raw):
+                    raise StartError(f"{path}:{number}: not a result of this version ({error})") from error
                 if not last:
                     raise StartError(f"{path}:{number}: damaged line ({error}); cannot resume") from error
                 _check_ours(path, raw, number)
@@ -211,6 +211,14 @@ def read_positions(path: Path) -> tuple[dict[tuple[str, str], Position], int]:
         key: Position(tally.seq, tally.delivered, tally.dropped, tally.last_track)
         for key, tally in tallies.items()
     }, sound
+
+
+def _is_json(line: bytes) -> bool:
+    try:
+        msgspec.json.decode(line)
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        return False
+    return True
 
 
 def _check_ours(path: Path, torn: bytes, number: int) -> None:

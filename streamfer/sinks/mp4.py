@@ -48,7 +48,7 @@ def is_ours(path: Path) -> bool:
 
 @dataclass(frozen=True)
 class Canvas:
-    """A frame to draw on and encode: `picture` is its memory, the source lies in it at `scale`, `left`, `top`."""
+    """A frame to draw on and encode: `picture` is its memory, with the source at `scale`, `left`, `top`."""
 
     frame: av.VideoFrame
     picture: Picture
@@ -74,7 +74,11 @@ class Mp4Writer:
             self._file,
             "w",
             format="mp4",
-            container_options={"movflags": "hybrid_fragmented", "frag_duration": str(FRAGMENT)},
+            container_options={
+                "movflags": "hybrid_fragmented",
+                "frag_duration": str(FRAGMENT),
+                "flush_packets": "1",  # keeps nothing of a finished fragment back
+            },
         )
         self._container.metadata["comment"] = COMMENT
         if codec == "libx264":
@@ -128,20 +132,20 @@ class Mp4Writer:
         except av.FFmpegError as error:
             self._file.close()
             raise OSError(error.errno, error.strerror, str(self._path)) from error
-        self._check()
+        self._commit()
 
-    def _check(self) -> None:
-        """Stop at a failed write, and leave the file as it is: in fragments, playable to the last whole one."""
+    def _commit(self) -> None:
+        """Hand whole fragments to the disk; where that fails, the file plays as far as it goes."""
+        self._file.commit()
         error = self._file.error
         if error is not None:
-            self._file.close()
             raise OSError(error.errno, error.strerror, str(self._path))
 
     def close(self) -> None:
         """Finish the file: what was written in fragments gets the index of an ordinary MP4."""
         self._mux(None)
         self._container.close()
-        self._check()
+        self._commit()
         self._file.close()
 
 
@@ -161,32 +165,44 @@ def _put(source: Plane, target: Plane, table: Plane | None) -> None:
 
 
 class _File:
-    """The file as FFmpeg sees it. The first error is kept and ends all writing: FFmpeg would go on, and at
-    last declare fragments finished that are not."""
+    """The file as FFmpeg sees it. What it writes is held until `commit`, which is called between fragments: a
+    file that ends within the head of a fragment does not play at all. The first error is kept and ends all
+    writing: FFmpeg would go on, and at last declare fragments finished that are not."""
 
     def __init__(self, path: Path) -> None:
-        self._fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_TRUNC, 0o666)
-        self._open = True
+        self._fd: int | None = os.open(path, os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o666)
+        self._held = bytearray()
         self.error: OSError | None = None
 
     def write(self, data: bytes) -> int:
-        if self._open and self.error is None:
-            try:
-                with memoryview(data) as view:
-                    done = 0
-                    while done < len(view):
-                        done += os.write(self._fd, view[done:])
-            except OSError as error:
-                self.error = error
+        if self._fd is not None:
+            self._held += data
         return len(data)
 
+    def commit(self) -> None:
+        """Write what is held, or nothing of it."""
+        if self._fd is None:
+            return
+        start = os.lseek(self._fd, 0, os.SEEK_CUR)
+        written = 0
+        try:
+            with memoryview(self._held) as view:
+                while written < len(view):
+                    written += os.write(self._fd, view[written:])
+        except OSError as error:
+            self.error = error
+            os.ftruncate(self._fd, start)
+            self.close()
+        self._held.clear()
+
     def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
-        return os.lseek(self._fd, offset, whence) if self._open else offset
+        self.commit()
+        return offset if self._fd is None else os.lseek(self._fd, offset, whence)
 
     def tell(self) -> int:
-        return os.lseek(self._fd, 0, os.SEEK_CUR) if self._open else 0
+        return 0 if self._fd is None else os.lseek(self._fd, 0, os.SEEK_CUR) + len(self._held)
 
     def close(self) -> None:
-        if self._open:
-            self._open = False
+        if self._fd is not None:
             os.close(self._fd)
+            self._fd = None

@@ -132,7 +132,8 @@ def _label(picture: Picture, mark: Mark, text: int) -> None:
 
 def _place(box: Box, width: int, height: int, frame_width: int, frame_height: int) -> tuple[int, int]:
     """An even corner for a label: above the box, else below, right, left of it, else over its top."""
-    left, top, right, bottom = _even(box.x), _even(box.y), _even(box.x + box.w), _even(box.y + box.h)
+    left, right = (max(0, min(_even(at), frame_width)) for at in (box.x, box.x + box.w))
+    top, bottom = (max(0, min(_even(at), frame_height)) for at in (box.y, box.y + box.h))
     x = max(0, min(left, (frame_width - width) // 2 * 2))
     y = max(0, min(top, (frame_height - height) // 2 * 2))
     if top - height >= 0:

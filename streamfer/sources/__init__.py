@@ -13,4 +13,4 @@ class FileOptions(Options):
     """A recording: any file that FFmpeg decodes, a clip, an animated GIF, a still."""
 
     path: Path = Field(description="The recording to read.")
-    threads: int = Field(1, ge=1, le=64, description="Threads that the decoder may use.")
+    threads: int = Field(default=1, ge=1, le=64, description="Threads that the decoder may use.")

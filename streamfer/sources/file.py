@@ -67,7 +67,7 @@ class FileSource:
             # The prefix keeps FFmpeg from taking a name such as "a:b.mp4" for a protocol.
             container = av.open(f"file:{self._path}", "r", metadata_errors="replace")
         except av.error.FFmpegError as error:
-            raise StartError(_why_not(self._path, error)) from error
+            raise StartError(_why_not(self._path, error.strerror)) from error
         try:
             stream = _video_stream(self._path, container)
         except StartError:
@@ -141,8 +141,7 @@ class _Decoding:
         try:
             for packet in self._container.demux(self._stream):
                 if packet.size:
-                    # In a transport stream a torn last packet is normal, it has no end to miss.
-                    self.cut = packet.is_corrupt and self._container.format.name != "mpegts"
+                    self.cut = packet.is_corrupt  # torn: if it is the last one, the file ends within it
                     yield packet
         except av.error.FFmpegError:
             self.cut = True
@@ -175,7 +174,7 @@ def _check_readable(path: Path) -> None:
             raise StartError(f"{path}: the file is empty; copy or record it again")
         path.open("rb").close()
     except FileNotFoundError:
-        raise StartError(f"{path}: no such file; check the path (relative to {Path.cwd()})") from None
+        raise StartError(f"{path}: no such file; check the name and the folder") from None
     except PermissionError:
         raise StartError(
             f"{path}: no permission to read it; see `ls -l` of the file and its folders"
@@ -184,21 +183,24 @@ def _check_readable(path: Path) -> None:
         raise StartError(f"{path}: cannot be read: {error.strerror}") from error
 
 
-def _why_not(path: Path, error: av.error.FFmpegError) -> str:
+def _why_not(path: Path, reason: str | None) -> str:
     if lacks_moov(path):
         return (
-            f"{path}: no index (moov atom) in it: the recording was cut off before it was finished; copy it "
-            "again or repair it, for example with untrunc"
+            f"{path}: no complete index (moov atom) in it: the recording was cut off before it was finished; "
+            "copy it again or repair it, for example with untrunc"
         )
-    return f"{path}: not a video that FFmpeg can read ({error.strerror}); see whether a video player shows it"
+    return f"{path}: not a video that FFmpeg can read ({reason}); see whether a video player shows it"
 
 
 def _video_stream(path: Path, container: InputContainer) -> VideoStream:
     """The stream to read: FFmpeg's choice, but never a cover picture."""
     videos = [s for s in container.streams.video if not s.disposition & Disposition.attached_pic]
+    if container.streams.video and not videos:
+        raise StartError(f"{path}: no video in it, only a cover picture; name a file with a video stream")
+    if container.streams.audio and not videos:
+        raise StartError(f"{path}: no video in it, only audio; name a file with a video stream")
     if not videos:
-        found = "only a cover picture" if container.streams.video else "only audio or data"
-        raise StartError(f"{path}: no video in it, {found}; name a file with a video stream")
+        raise StartError(_why_not(path, "no video stream found"))
     best = container.streams.best("video")
     stream = next((s for s in videos if s is best), videos[0])
     # Without a decoder there is no context, whatever the annotation says.

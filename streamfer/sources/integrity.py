@@ -38,7 +38,9 @@ class DamageTracker:
 
     def corrupt(self, frame: VideoFrame) -> bool:
         """Whether this frame, the next in presentation order, is damaged."""
-        if frame.is_corrupt or frame.pts in self._partial:
+        partial = frame.pts in self._partial
+        self._partial.discard(frame.pts)
+        if frame.is_corrupt or partial:
             if frame.pict_type != PictureType.B:
                 self._doubt = _DOUBT_FRAMES
             return True
@@ -81,26 +83,25 @@ def breaks_off(path: Path, stream: VideoStream) -> bool:
 
 
 def lacks_moov(path: Path) -> bool:
-    """Whether this is an MP4 or MOV file without its index, the `moov` box (ISO/IEC 14496-12, 4.2, 8.2)."""
+    """Whether this is an MP4 or MOV file without its whole index, the `moov` box (ISO/IEC 14496-12, 4.2)."""
     size = path.stat().st_size
-    offset, first = 0, True
+    offset = 0
     with path.open("rb") as file:
         while offset + 8 <= size:
             file.seek(offset)
             header = file.read(16)
             kind = header[4:8]
-            if first and kind not in (b"ftyp", b"mdat", b"free", b"skip", b"wide"):
+            if not offset and kind not in (b"ftyp", b"mdat", b"free", b"skip", b"wide", b"moov"):
                 return False
-            if kind == b"moov":
-                return False
-            first = False
             length = int.from_bytes(header[:4], "big")
             if length == 1:
                 length = int.from_bytes(header[8:16], "big")
-            if length < 8:  # 0: up to the end of the file
-                break
-            offset += length
-    return not first
+            if length == 0:
+                length = size - offset  # the last box, up to the end of the file
+            if kind == b"moov":
+                return offset + length > size
+            offset += max(length, 8)
+    return offset > 0
 
 
 def _declared_size(file: BinaryIO) -> int | None:

@@ -41,8 +41,6 @@ class PictureReader:
         """
         full_range = frame.format.name.startswith("yuvj") or frame.color_range == ColorRange.JPEG
         if frame.rotation != self._rotation:
-            # Not for each frame: `side_data` ties the frame into a reference cycle, and its pixels would stay
-            # in memory until Python's cyclic collector comes by.
             self._rotation, self._turn = frame.rotation, turn_of(frame)
         turn = self._turn
         if frame.format.name not in _DIRECT:
@@ -62,11 +60,14 @@ def turn_of(frame: VideoFrame) -> Turn | None:
     """What the frame's display matrix asks for, to the next quarter turn; None for a frame that is upright.
 
     The matrix (a b u; c d v; x y w) maps a stored point to x' = a·x + c·y, y' = b·x + d·y, with y down
-    (libavutil/display.h). Unlike `frame.rotation` it also tells a mirrored picture.
+    (libavutil/display.h). Unlike `frame.rotation` it also tells a mirrored picture; but for frames without
+    rotation it is not looked at, because `side_data` is costly: it ties the frame into a reference cycle, so
+    that its pixels stay in memory until Python's cyclic collector comes by, and PyAV 18.1 frees the metadata
+    of side data twice (a PNG with a named colour profile crashes).
     """
-    side_data = frame.side_data.get("DISPLAYMATRIX")
-    if side_data is None:
+    if not frame.rotation:
         return None
+    side_data = frame.side_data.get("DISPLAYMATRIX")
     assert isinstance(side_data, Buffer)  # PyAV's stubs know of motion vectors only
     a, b, _, c, d = struct.unpack_from("=5i", memoryview(side_data))
     turn = Turn(True, c < 0, b < 0) if abs(b) > abs(a) else Turn(False, a < 0, d < 0)

@@ -23,7 +23,7 @@ class SortOptions(Options):
         description="least overlap (IoU) of a find with where its track is expected, 0..1",
     )
     likeness: float = Field(
-        default=0.5,
+        default=0.65,
         ge=-1,
         le=1,
         description="least likeness (dot product of appearances) for a face that comes back after a gap",

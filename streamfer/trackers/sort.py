@@ -33,8 +33,15 @@ of Yang et al., "Hard to track objects with irregular motions and similar appear
 _REACH_LIMIT = 0.5
 _LOOKS_SHARE = 0.5
 """Weight of unlikeness beside the missing overlap in the cost of a match."""
-_LOOKS_MEMORY = 0.9
-"""Share of a face's remembered looks that stays when it is seen again."""
+_LOOKS_MEMORY = 0.35
+"""Time constant with which the memory of a face's looks follows what is seen."""
+_CLEAR = 0.85
+"""Score of a find from which on it is a clear look at a face. Below, something may cover it."""
+_COVERED = 0.2
+"""Likeness asked of a face that is covered where one that was seen clearly should be: next to none. Whether it
+is still the same one shows when it is clear again."""
+_RECENT, _STRANGER = 0.2, 0.5
+"""Likeness asked of a face whose last look is not older than so many seconds: hardly anybody changes more."""
 _FORBIDDEN = 1e3
 
 
@@ -42,7 +49,10 @@ class _Track:
     """One face: a constant-velocity filter for its centre, a random walk for its sides."""
 
     __slots__ = (
+        "_clear",
         "_h",
+        "_latest",
+        "_looked",
         "_looks",
         "_pp",
         "_pv",
@@ -57,14 +67,19 @@ class _Track:
         "track",
     )
 
-    def __init__(self, track: int, box: Box, seconds: float, looks: NDArray[np.float32] | None) -> None:
+    def __init__(
+        self, track: int, found: Detection, seconds: float, looks: NDArray[np.float32] | None
+    ) -> None:
+        box = found.box
         self.track = track
         self.seen = seconds
         self._x, self._y, self._w, self._h = box.x + box.w / 2, box.y + box.h / 2, box.w, box.h
         self._vx = self._vy = 0.0
         # Covariance of position and velocity (alike for x and y), variance of the sides.
         self._pp, self._pv, self._vv, self._sides = _MEASURED**2, 0.0, _FIRST_VELOCITY**2, _MEASURED**2
-        self._looks = looks
+        self._looks = self._latest = looks
+        self._looked = seconds
+        self._clear = found.score >= _CLEAR
 
     def expected(self, seconds: float) -> Box:
         """Where the face should be at this time."""
@@ -72,8 +87,9 @@ class _Track:
         x, y = self._x + lead * self._vx, self._y + lead * self._vy
         return Box(x - self._w / 2, y - self._h / 2, self._w, self._h)
 
-    def correct(self, box: Box, seconds: float, looks: NDArray[np.float32] | None) -> None:
-        """Take in that the face is at `box` now."""
+    def correct(self, found: Detection, seconds: float, looks: NDArray[np.float32] | None) -> None:
+        """Take in that the face is here now, and how it looks unless that is a cover's look."""
+        box = found.box
         elapsed = max(seconds - self.seen, 0.0)
         fading = math.exp(-elapsed / _MEMORY)
         lead = _MEMORY * (1 - fading)
@@ -98,16 +114,30 @@ class _Track:
         self._h += gain * (box.h - self._h)
         self._sides = (1 - gain) * sides
         self.seen = max(seconds, self.seen)
-        if looks is not None:
-            self._looks = looks if self._looks is None else _blend(self._looks, looks)
+        clear = found.score >= _CLEAR
+        if looks is not None and (clear or not self._clear):
+            if self._looks is None or clear > self._clear:
+                self._looks = looks
+            else:
+                memory = math.exp(-max(seconds - self._looked, 0.0) / _LOOKS_MEMORY)
+                self._looks = _blend(self._looks, looks, memory)
+            self._latest, self._looked, self._clear = looks, seconds, clear
 
     def likeness(self, looks: NDArray[np.float32] | None) -> float:
         """How much a find looks like this face, -1..1; 1 where nobody looked."""
-        return 1.0 if self._looks is None or looks is None else float(self._looks @ looks)
+        if looks is None or self._looks is None or self._latest is None:
+            return 1.0
+        return max(float(self._looks @ looks), float(self._latest @ looks))
+
+    def asked(self, score: float, seconds: float, after_gap: float) -> float:
+        """The likeness that a find has to have to be this face."""
+        if self._clear and score < _CLEAR:
+            return _COVERED
+        return _STRANGER if seconds - self._looked <= _RECENT else max(after_gap, _STRANGER)
 
 
-def _blend(old: NDArray[np.float32], new: NDArray[np.float32]) -> NDArray[np.float32]:
-    mixed = _LOOKS_MEMORY * old + (1 - _LOOKS_MEMORY) * new
+def _blend(old: NDArray[np.float32], new: NDArray[np.float32], memory: float) -> NDArray[np.float32]:
+    mixed = memory * old + (1 - memory) * new
     norm = math.sqrt(float(mixed @ mixed))
     return new if norm < 1e-6 else np.asarray(mixed / norm, np.float32)
 
@@ -141,14 +171,14 @@ class Sort:
         stayed = [t for t in self._tracks if t.seen >= self._updated]
         gone = [t for t in self._tracks if t.seen < self._updated]
         left = list(range(len(detections)))
-        for tracks, likeness in ((stayed, -1.0), (gone, self._options.likeness)):
-            for track, index in self._match(tracks, left, detections, looks, seconds, likeness):
-                track.correct(detections[index].box, seconds, looks[index])
+        for tracks in (stayed, gone):
+            for track, index in self._match(tracks, left, detections, looks, seconds):
+                track.correct(detections[index], seconds, looks[index])
                 ids[index] = track.track
             left = [index for index in left if not ids[index]]
         for index in left:
             ids[index] = self._next
-            self._tracks.append(_Track(self._next, detections[index].box, seconds, looks[index]))
+            self._tracks.append(_Track(self._next, detections[index], seconds, looks[index]))
             self._next += 1
         self._updated = max(seconds, self._updated)
         return ids
@@ -160,7 +190,6 @@ class Sort:
         detections: Sequence[Detection],
         looks: Sequence[NDArray[np.float32] | None],
         seconds: float,
-        likeness: float,
     ) -> list[tuple[_Track, int]]:
         """The cheapest one-to-one assignment of tracks and the detections `left`; both may stay alone."""
         if not tracks or not left:
@@ -170,11 +199,12 @@ class Sort:
             expected = track.expected(seconds)
             reach = min(_REACH * max(seconds - track.seen, 0.0), _REACH_LIMIT)
             for column, index in enumerate(left):
-                overlap = buffered_iou(expected, detections[index].box, reach)
+                found = detections[index]
+                overlap = buffered_iou(expected, found.box, reach)
                 if overlap < self._options.overlap:
                     continue
                 alike = track.likeness(looks[index])
-                if alike >= likeness:
+                if alike >= track.asked(found.score, seconds, self._options.likeness):
                     costs[row, column] = 1 - overlap + _LOOKS_SHARE * (1 - alike)
         if costs.shape == (1, 1):
             return [(tracks[0], left[0])] if costs[0, 0] < _FORBIDDEN else []

@@ -27,7 +27,12 @@ def evaluate(card: Path, data: Dataset) -> dict[str, Metrics]:
     PrivateTest is taken raw, as results are published, and without the images that the model was trained on.
     Raises `UsageError` when the file is not the one that the card describes, or a split is empty.
     """
-    predict = interpreter(verified_model(card))
+    return measure(verified_model(card), data)
+
+
+def measure(model: bytes, data: Dataset) -> dict[str, Metrics]:
+    """As `evaluate`, for the bytes of a LiteRT model."""
+    predict = interpreter(model)
     sets = {split: data.rows(split) for split in ("PublicTest", "PrivateTest")}
     sets[WITHOUT_DUPLICATES] = data.unseen_rows("PrivateTest")
     for name, rows in sets.items():

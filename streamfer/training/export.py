@@ -14,7 +14,8 @@ from numpy.typing import NDArray
 
 from streamfer.errors import StreamferError, UsageError
 from streamfer.training.data import Dataset
-from streamfer.training.evaluate import evaluate, interpreter
+from streamfer.training.evaluate import interpreter, measure
+from streamfer.training.run import RunFolder
 from streamfer.types import LABELS
 
 if TYPE_CHECKING:
@@ -38,7 +39,7 @@ def export(run: Path, data: Dataset, out: Path) -> dict[str, Any]:
 
     if keras.backend.backend() != "tensorflow":
         raise UsageError(f"KERAS_BACKEND is {keras.backend.backend()}; export needs tensorflow")
-    model = keras.models.load_model(run / "model.keras")
+    model = keras.models.load_model(RunFolder(run).model)
     rows = data.rows("PublicTest")
     if not len(rows):
         raise UsageError(f"{data.name}: no rows in PublicTest, on which the temperature is fitted")
@@ -70,15 +71,12 @@ def export(run: Path, data: Dataset, out: Path) -> dict[str, Any]:
         "data": summary["data"],
         "recipe": recipe,
         "temperature": round(temperature, 4),
-        "metrics": {},
+        "metrics": measure(chosen, data),
         "trained": summary["trained"],
     }
     out.mkdir(parents=True, exist_ok=True)
     _write(out / str(card["file"]), chosen)
-    path = out / "card.json"
-    _write(path, _as_json(card))
-    card["metrics"] = evaluate(path, data)
-    _write(path, _as_json(card))
+    _write(out / "card.json", (json.dumps(card, indent=2, ensure_ascii=False) + "\n").encode())
     if (readme := out / "README.md").exists():
         _write(readme, with_figures(readme.read_text(encoding="utf-8"), card).encode())
     return card
@@ -154,6 +152,10 @@ def with_figures(readme: str, card: dict[str, Any]) -> str:
         f" weights. Softmax temperature {card['temperature']:.4f}. Trained {card['trained']['date']} for"
         f" {card['trained']['epochs']} epochs in {card['trained']['seconds']:,} s with Keras"
         f" {card['trained']['keras']} on {card['trained']['backend']} {card['trained']['tensorflow']}.",
+        *(
+            f"The run was planned for {change['epochs']} epochs until epoch {change['until']}."
+            for change in card["trained"]["replanned"]
+        ),
     ]
     block = "<!-- figures: written by the export -->\n" + "\n".join(lines) + "\n<!-- /figures -->"
     return re.sub(r"<!-- figures.*?<!-- /figures -->", lambda _: block, readme, flags=re.DOTALL)
@@ -161,11 +163,12 @@ def with_figures(readme: str, card: dict[str, Any]) -> str:
 
 def _finished(run: Path, data: Dataset) -> dict[str, Any]:
     """What `train` noted of the run; raises `UsageError` for a folder without one, or of other data."""
-    if not (run / "run.json").is_file():
+    folder = RunFolder(run)
+    if not folder.summary.is_file():
         raise UsageError(
             f"{run}: no finished run here (no run.json); run `train` with --out {run} to its end"
         )
-    summary: dict[str, Any] = json.loads((run / "run.json").read_text(encoding="utf-8"))
+    summary: dict[str, Any] = json.loads(folder.summary.read_text(encoding="utf-8"))
     if summary["data"]["sha256"] != data.sha256:
         raise UsageError(f"{data.name}: not the file that {run} was trained on ({summary['data']['name']})")
     return summary
@@ -195,10 +198,6 @@ def _choose(
         "largest_difference_from_keras": round(float(np.abs(shipped - wanted).max()), 4),
         "same_answer_as_keras": round(float((shipped.argmax(1) == wanted.argmax(1)).mean()), 4),
     }
-
-
-def _as_json(card: dict[str, Any]) -> bytes:
-    return (json.dumps(card, indent=2, ensure_ascii=False) + "\n").encode()
 
 
 def _write(path: Path, content: bytes) -> None:

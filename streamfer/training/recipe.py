@@ -52,7 +52,7 @@ class Recipe(_Section):
         description="Where the network's `build` is: module:function.",
     )
     seed: int = Field(default=1, ge=0)
-    epochs: int = Field(default=32, ge=1)
+    epochs: int = Field(default=24, ge=1)
     batch_size: int = Field(default=128, ge=1)
     learning_rate: float = Field(
         default=2e-3, gt=0, description="Peak, reached after the warm-up; then a cosine to 0."

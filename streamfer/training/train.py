@@ -2,14 +2,10 @@
 
 from __future__ import annotations
 
-import csv
 import importlib
-import importlib.metadata
-import json
 import math
 import time
 from collections.abc import Callable
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -21,13 +17,8 @@ from streamfer.errors import UsageError
 from streamfer.training.augment import Augment
 from streamfer.training.data import FERPLUS_TO_LABEL, Dataset
 from streamfer.training.recipe import Recipe
+from streamfer.training.run import Checkpoint, RunFolder
 from streamfer.types import LABELS
-
-CHECKPOINT = "checkpoint.npz"
-HISTORY = "history.csv"
-MODEL = "model.keras"
-RUN = "run.json"
-"""The files of a run's folder; RUN is written when the run is complete."""
 
 
 def train(recipe: Recipe, data: Dataset, out: Path, report: Callable[[str], None] = print) -> Path:
@@ -36,8 +27,8 @@ def train(recipe: Recipe, data: Dataset, out: Path, report: Callable[[str], None
     A run that was cut off goes on after its last complete epoch. Decisions are to be made on PublicTest,
     which the history shows for the averaged weights; PrivateTest is not looked at.
     """
-    out.mkdir(parents=True, exist_ok=True)
-    _claim(out, recipe, data)
+    folder = RunFolder(out)
+    folder.claim(recipe, data)
     keras.utils.set_random_seed(recipe.seed)
     rows = data.training_rows()
     if not len(rows):
@@ -45,21 +36,11 @@ def train(recipe: Recipe, data: Dataset, out: Path, report: Callable[[str], None
     images, wanted = data.inputs(rows), targets(data, rows, recipe)
     public = data.rows("PublicTest")
 
-    steps = math.ceil(len(rows) / recipe.batch_size)
-    model = _build(recipe, recipe.precision)
-    averaged = _build(recipe, "float32")
-    trainer = keras.Sequential(
-        [keras.Input(model.input_shape[1:]), Augment(recipe.augment, recipe.seed), model]
-    )
-    trainer.compile(
-        optimizer=_optimizer(recipe, steps),
-        loss=keras.losses.CategoricalCrossentropy(from_logits=True),
-        metrics=["accuracy"],
-        jit_compile=False,  # XLA's convolutions are several times slower than oneDNN's on a CPU
-    )
-    trainer.optimizer.build(trainer.trainable_variables)
+    model, averaged = _build(recipe, recipe.precision), _build(recipe, "float32")
+    trainer = _trainer(recipe, model, math.ceil(len(rows) / recipe.batch_size))
     ema = _Average(model, recipe.ema)
-    done, seconds = _restore(out, trainer, ema)
+    state = [*trainer.variables, *trainer.optimizer.variables]  # with the states of the random generators
+    done, seconds = _resume(folder, state, ema)
 
     for epoch in range(done, recipe.epochs):
         started = time.monotonic()
@@ -69,7 +50,8 @@ def train(recipe: Recipe, data: Dataset, out: Path, report: Callable[[str], None
         averaged.set_weights(ema.weights)
         accuracy = _accuracy(averaged, data, public)
         seconds += time.monotonic() - started
-        _save(out, trainer, ema, epoch + 1, seconds)
+        values = [keras.ops.convert_to_numpy(variable) for variable in state]
+        folder.save(Checkpoint(epoch + 1, seconds, values, ema.weights, ema.steps))
         row = {
             "epoch": epoch + 1,
             "loss": round(log["loss"][0], 5),
@@ -77,13 +59,13 @@ def train(recipe: Recipe, data: Dataset, out: Path, report: Callable[[str], None
             "PublicTest": round(accuracy, 5),
             "seconds": round(time.monotonic() - started, 1),
         }
-        _record(out / HISTORY, row)
+        folder.record(row)
         report("  ".join(f"{key} {value}" for key, value in row.items()))
 
     averaged.set_weights(ema.weights)
-    averaged.save(out / MODEL)
-    _finish(out, recipe, data, seconds)
-    return out / MODEL
+    averaged.save(folder.model)
+    folder.finish(recipe, data, keras.backend.backend(), seconds)
+    return folder.model
 
 
 def targets(data: Dataset, rows: NDArray[np.intp], recipe: Recipe) -> NDArray[np.float32]:
@@ -159,6 +141,31 @@ def _build(recipe: Recipe, precision: str) -> keras.Model:
         raise UsageError(f"model: {str(error).partition(chr(10))[0]}") from error
 
 
+def _trainer(recipe: Recipe, model: keras.Model, steps: int) -> keras.Model:
+    """The model with augmentation in front, ready for `fit` with `steps` batches an epoch."""
+    augment = Augment(recipe.augment, recipe.seed)
+    trainer = keras.Sequential([keras.Input(model.input_shape[1:]), augment, model])
+    trainer.compile(
+        optimizer=_optimizer(recipe, steps),
+        loss=keras.losses.CategoricalCrossentropy(from_logits=True),
+        metrics=["accuracy"],
+        jit_compile=False,  # XLA's convolutions are several times slower than oneDNN's on a CPU
+    )
+    trainer.optimizer.build(trainer.trainable_variables)
+    return trainer
+
+
+def _resume(folder: RunFolder, state: list[Any], ema: _Average) -> tuple[int, float]:
+    """Set everything as the last checkpoint has it, if any; returns the epochs done and their seconds."""
+    last = folder.restore()
+    if last is None:
+        return 0, 0.0
+    for variable, value in zip(state, last.state, strict=True):
+        variable.assign(value)
+    ema.weights, ema.steps = last.average, last.steps
+    return last.epoch, last.seconds
+
+
 def _optimizer(recipe: Recipe, steps: int) -> keras.optimizers.Optimizer:
     warmup = round(recipe.warmup_epochs * steps)
     rate = keras.optimizers.schedules.CosineDecay(
@@ -177,71 +184,3 @@ def _accuracy(model: keras.Model, data: Dataset, rows: NDArray[np.intp]) -> floa
         return math.nan
     answers = model.predict(data.inputs(rows), batch_size=256, verbose=0).argmax(axis=1)
     return float((answers == data.labels[rows]).mean())
-
-
-# ---- the run's folder ------------------------------------------------------------------------------------
-
-
-def _claim(out: Path, recipe: Recipe, data: Dataset) -> None:
-    """Note what this folder's run is made of; refuse a folder that holds a run of something else."""
-    wanted = {"recipe": recipe.model_dump(mode="json"), "data": data.sha256}
-    mark = out / "recipe.json"
-    if mark.exists():
-        if json.loads(mark.read_text(encoding="utf-8")) != wanted:
-            raise UsageError(f"{out}: holds a run with another recipe or other data; choose another --out")
-        return
-    mark.write_text(json.dumps(wanted, indent=2) + "\n", encoding="utf-8")
-
-
-def _state(trainer: keras.Model) -> list[Any]:
-    """Every variable that a run depends on: weights, random states, the optimizer's."""
-    return [*trainer.variables, *trainer.optimizer.variables]
-
-
-def _save(out: Path, trainer: keras.Model, ema: _Average, epoch: int, seconds: float) -> None:
-    arrays = {f"state{i}": keras.ops.convert_to_numpy(v) for i, v in enumerate(_state(trainer))}
-    arrays |= {f"average{i}": weight for i, weight in enumerate(ema.weights)}
-    draft = out / f"draft-{CHECKPOINT}"
-    np.savez(draft, epoch=epoch, seconds=seconds, ema_steps=ema.steps, **arrays)
-    draft.replace(out / CHECKPOINT)
-
-
-def _restore(out: Path, trainer: keras.Model, ema: _Average) -> tuple[int, float]:
-    """Load the last checkpoint, if any; returns the epochs done and the seconds they took."""
-    path = out / CHECKPOINT
-    if not path.exists():
-        return 0, 0.0
-    with np.load(path) as file:
-        for index, variable in enumerate(_state(trainer)):
-            variable.assign(file[f"state{index}"])
-        ema.weights = [file[f"average{index}"] for index in range(len(ema.weights))]
-        ema.steps = int(file["ema_steps"])
-        return int(file["epoch"]), float(file["seconds"])
-
-
-def _record(path: Path, row: dict[str, Any]) -> None:
-    """Append one epoch to the history; an epoch that is run again after a kill replaces its old row."""
-    kept = []
-    if path.exists():
-        with path.open(newline="", encoding="utf-8") as file:
-            kept = [old for old in csv.DictReader(file) if int(old["epoch"]) < row["epoch"]]
-    with path.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.DictWriter(file, fieldnames=list(row))
-        writer.writeheader()
-        writer.writerows([*kept, row])
-
-
-def _finish(out: Path, recipe: Recipe, data: Dataset, seconds: float) -> None:
-    summary = {
-        "recipe": recipe.model_dump(mode="json"),
-        "data": {"name": data.name, "rows": len(data.labels), "sha256": data.sha256},
-        "trained": {
-            "date": datetime.now(UTC).date().isoformat(),
-            "keras": keras.__version__,
-            "tensorflow": importlib.metadata.version("tensorflow"),
-            "backend": keras.backend.backend(),
-            "epochs": recipe.epochs,
-            "seconds": round(seconds),
-        },
-    }
-    (out / RUN).write_text(json.dumps(summary, indent=2) + "\n", encoding="utf-8")

@@ -34,7 +34,8 @@ class Brightness:
 
     def predict(self, crops: NDArray[np.uint8]) -> NDArray[np.float32]:
         share = crops.mean(axis=(1, 2, 3), dtype=np.float64) / 255
-        return self._flaw(crops, np.stack([1 - share, share], axis=1).astype(np.float32))
+        found: Array = self._flaw(crops, np.stack([1 - share, share], axis=1).astype(np.float32))
+        return found
 
 
 def relative(_: Array, found: Array) -> Array:
@@ -53,7 +54,7 @@ class Restless(Brightness):
     ("flaw", "said"),
     [
         (lambda _, found: found * 0.5, "adds up to 0.5"),
-        (lambda _, found: found + np.float32([2, -2]), "outside 0..1"),
+        (lambda _, found: found + np.array([2, -2], np.float32), "outside 0..1"),
         (lambda _, found: found.astype(np.float64), "gave float64"),
         (lambda _, found: found[:, :1], "shape"),
         (lambda _, found: found[0], "shape"),

@@ -31,7 +31,9 @@ def make(component: Registered, **options: Any) -> Any:
 def portraits() -> list[NDArray[np.uint8]]:
     """Two frames of the sample clip, BGR."""
     with av.open(sample_clip()) as container:
-        frames = [frame.to_ndarray(format="bgr24") for frame in container.decode(video=0)]
+        frames = [
+            np.asarray(frame.to_ndarray(format="bgr24"), np.uint8) for frame in container.decode(video=0)
+        ]
     return [frames[len(frames) // 4], frames[-len(frames) // 4]]
 
 

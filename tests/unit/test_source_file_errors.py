@@ -47,6 +47,25 @@ def only_an_index(path: Path) -> None:
     path.write_bytes(whole[: whole.index(b"mdat") + 4])
 
 
+def cut_within_the_index(path: Path) -> None:
+    whole = make_clip(path, frames=30).read_bytes()
+    path.write_bytes(whole[: whole.index(b"moov") + 300])
+
+
+def damaged_index(path: Path) -> None:
+    data = bytearray(make_clip(path, frames=30).read_bytes())
+    sizes = data.index(b"stsz")
+    data[sizes - 4 : sizes] = bytes([0, 0, 0, 1])
+    path.write_bytes(data)
+
+
+def noise_for_an_index(path: Path) -> None:
+    data = bytearray(make_clip(path, frames=30).read_bytes())
+    start = data.index(b"moov") + 4
+    data[start:] = np.random.default_rng(1).bytes(len(data) - start)
+    path.write_bytes(data)
+
+
 def audio(path: Path) -> None:
     with wave.open(str(path), "wb") as file:
         file.setnchannels(1)
@@ -95,8 +114,11 @@ CASES: list[tuple[Callable[[Path], None], str, str]] = [
     (fifo, "f.mp4", "not a regular file"),
     (text, "t.mp4", "not a video"),
     (noise, "n.mp4", "not a video"),
-    (without_index, "m.mp4", "no index (moov atom)"),
+    (without_index, "m.mp4", "no complete index (moov atom)"),
+    (cut_within_the_index, "k.mp4", "no complete index (moov atom)"),
+    (noise_for_an_index, "o.mp4", "not a video"),
     (only_an_index, "i.mp4", "not one frame"),
+    (damaged_index, "j.mp4", "not a video"),
     (audio, "a.wav", "no video in it, only audio"),
     (cover, "c.mp3", "only a cover picture"),
     (unknown_codec, "u.mp4", "unknown codec"),
@@ -133,12 +155,17 @@ def test_missing_file(tmp_path: Path) -> None:
         FileSource(FileOptions(path=tmp_path / "gone.mp4")).open()
 
 
-@pytest.mark.skipif(os.geteuid() == 0, reason="root may read everything")
 def test_no_permission(tmp_path: Path) -> None:
     path = make_clip(tmp_path / "clip.mp4", frames=2)
     path.chmod(0)
-    with pytest.raises(StartError, match="no permission"):
-        FileSource(FileOptions(path=path)).open()
+    user = os.geteuid()
+    if user == 0:  # root may read everything
+        os.seteuid(65534)
+    try:
+        with pytest.raises(StartError, match=r"clip\.mp4: no permission to read it"):
+            FileSource(FileOptions(path=path)).open()
+    finally:
+        os.seteuid(user)
 
 
 def test_a_file_that_goes_away_between_two_passes(tmp_path: Path) -> None:

@@ -167,10 +167,22 @@ def test_a_killed_run_goes_on_as_if_it_had_not_been(
         np.testing.assert_allclose(one, other, atol=1e-3)
 
 
+def test_a_run_can_be_replanned_and_the_card_says_so(keras: Any, faces: Path, tmp_path: Path) -> None:
+    out = tmp_path / "run"
+    for epochs in (1, 3, 2):
+        (tmp_path / "tiny.yaml").write_text(TINY.format(epochs=epochs))
+        command = ["train", str(tmp_path / "tiny.yaml"), "--data", str(faces), "--out", str(out)]
+        assert main(command) == (2 if epochs == 2 else 0)
+    assert main(["export", str(out), "--data", str(faces), "--out", str(tmp_path)]) == 0
+    trained = json.loads((tmp_path / "card.json").read_text())["trained"]
+    assert trained["epochs"] == 3
+    assert trained["replanned"] == [{"epochs": 1, "until": 1}]
+
+
 def test_a_folder_with_another_run_is_refused(
     run: Path, faces: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    (tmp_path / "other.yaml").write_text(TINY.format(epochs=7))
+    (tmp_path / "other.yaml").write_text(TINY.format(epochs=6) + "seed: 2\n")
     assert main(["train", str(tmp_path / "other.yaml"), "--data", str(faces), "--out", str(run)]) == 2
     error = capsys.readouterr().err
     assert "another recipe or other data" in error and error.count("\n") == 1
