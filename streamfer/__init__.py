@@ -13,7 +13,9 @@ __version__ = "0.1.0"
 __all__ = ["LABELS", "Face", "__version__", "predict"]
 
 
-def __getattr__(name: str) -> Any:  # keeps `import streamfer` light: OpenCV and LiteRT come with the first use
+def __getattr__(
+    name: str,
+) -> Any:  # keeps `import streamfer` light: OpenCV and LiteRT come with the first use
     if name == "predict":
         from streamfer.stills import predict
 

@@ -39,7 +39,10 @@ confidence = Histogram(
     buckets=(0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.99),
 )
 batch_faces = Histogram(
-    "streamfer_batch_faces", "Faces classified in one go", ["classifier"], buckets=(1, 2, 3, 4, 6, 8, 12, 16, 32)
+    "streamfer_batch_faces",
+    "Faces classified in one go",
+    ["classifier"],
+    buckets=(1, 2, 3, 4, 6, 8, 12, 16, 32),
 )
 stream_up = Gauge(
     "streamfer_stream_up", "1 while frames of this stream are read", ["stream"], multiprocess_mode="livemax"

@@ -66,7 +66,7 @@ def make_plan(
             classifier = classifiers[label]
             chosen = number % classifier.workers
             path.add(f"classify {label}[{chosen}]")
-            routes[worker][stream.name].append(Route(label, classify[label, chosen], tuple(classifier.crop)))
+            routes[worker][stream.name].append(Route(label, classify[label, chosen], classifier.crop))
         capture = CaptureSpec(stream.name, stream.source, detect[worker], shm)
         streams.append(PlannedStream(stream.name, stream.classifiers, capture, frozenset(path)))
 
@@ -75,14 +75,19 @@ def make_plan(
         share(
             f"detect[{worker}]",
             DetectSpec(
-                endpoint, config.detector.spec, config.tracker.spec, config.detector.width, faces, routes[worker]
+                endpoint,
+                config.detector.spec,
+                config.tracker.spec,
+                config.detector.width,
+                faces,
+                routes[worker],
             ),
         )
     for (label, worker), endpoint in classify.items():
         one = classifiers[label]
         share(
             f"classify {label}[{worker}]",
-            ClassifySpec(endpoint, label, one.spec, one.labels, tuple(one.crop), list(sinks.values())),
+            ClassifySpec(endpoint, label, one.spec, one.labels, one.crop, list(sinks.values())),
         )
     told = {stream.name: list(stream.classifiers) for stream in config.streams}
     for sink in config.sinks:

@@ -118,7 +118,9 @@ class Process:
     def last_words(self) -> str:
         """The last line a crashed worker printed: the end of a traceback, usually."""
         lines = [line.decode(errors="replace").strip() for line in self._tail]
-        lines = [line for line in lines if line and not line.startswith(("INFO:", "WARNING:", "I0000", "W0000"))]
+        lines = [
+            line for line in lines if line and not line.startswith(("INFO:", "WARNING:", "I0000", "W0000"))
+        ]
         return lines[-1] if lines else ""
 
     def traceback(self) -> str:

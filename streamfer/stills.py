@@ -17,7 +17,9 @@ from streamfer.types import Face
 Image = str | PathLike[str] | NDArray[np.uint8]
 
 
-def predict(image: Image, *, classifier: str = "cnn", detector: str = "yunet", bgr: bool = False) -> list[Face]:
+def predict(
+    image: Image, *, classifier: str = "cnn", detector: str = "yunet", bgr: bool = False
+) -> list[Face]:
     """The faces of one picture, best first, with their expressions.
 
     `image` is a file's path or an array, uint8 (height, width, 3) in RGB (`bgr=True`: as OpenCV reads it) or

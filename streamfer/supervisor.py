@@ -504,4 +504,4 @@ def _cause(process: Process, status: int) -> str:
 def _mark_dead(pid: int) -> None:
     from prometheus_client import multiprocess
 
-    multiprocess.mark_process_dead(pid)
+    multiprocess.mark_process_dead(pid)  # type: ignore[no-untyped-call]

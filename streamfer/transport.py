@@ -142,7 +142,7 @@ class Sockets:
 
 def readable(socket: zmq.Socket[bytes]) -> bool:
     """Whether a message waits, without a system call in the usual case."""
-    return bool(socket.get(zmq.EVENTS) & zmq.POLLIN)
+    return bool(int(socket.get(zmq.EVENTS)) & zmq.POLLIN)
 
 
 def receive(socket: zmq.Socket[bytes]) -> list[bytes]:

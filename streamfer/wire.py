@@ -29,7 +29,7 @@ class _Message(msgspec.Struct, array_like=True, frozen=True, gc=False):
 # ---- data --------------------------------------------------------------------------------------------------
 
 
-class SlotRef(_Message):
+class SlotRef(_Message, frozen=True):
     """Where a frame's pixels lie: a slot of a shared-memory ring (`streamfer.shm`)."""
 
     ring: str
@@ -41,7 +41,7 @@ class SlotRef(_Message):
     full_range: bool
 
 
-class Frame(_Message, tag=f"frame{VERSION}"):
+class Frame(_Message, frozen=True, tag=f"frame{VERSION}"):
     """One decoded frame: `(stream, epoch, seq)` names it.
 
     `attempt` rises each time the stream's frames are sent again after a failure. `credit` is how many frames
@@ -61,7 +61,7 @@ class Frame(_Message, tag=f"frame{VERSION}"):
     dropped: str | None = None
 
 
-class FoundFace(_Message):
+class FoundFace(_Message, frozen=True):
     """A tracked face; those with status "ok" have a crop, in order, in the message's second part."""
 
     track: int
@@ -70,7 +70,7 @@ class FoundFace(_Message):
     status: FaceStatus
 
 
-class Found(_Message, tag=f"found{VERSION}"):
+class Found(_Message, frozen=True, tag=f"found{VERSION}"):
     """What detect says of a frame; the crops follow as raw bytes (n, height, width, channels) uint8."""
 
     frame: Frame
@@ -78,7 +78,7 @@ class Found(_Message, tag=f"found{VERSION}"):
     discontinuity: bool = False
 
 
-class Scored(_Message, tag=f"scored{VERSION}"):
+class Scored(_Message, frozen=True, tag=f"scored{VERSION}"):
     """What a classifier says of a frame."""
 
     frame: Frame
@@ -87,7 +87,7 @@ class Scored(_Message, tag=f"scored{VERSION}"):
     discontinuity: bool = False
 
 
-class End(_Message, tag=f"end{VERSION}"):
+class End(_Message, frozen=True, tag=f"end{VERSION}"):
     """The end of a stream: `count` frames were captured. Flows through every stage behind the last frame."""
 
     stream: str
@@ -96,7 +96,7 @@ class End(_Message, tag=f"end{VERSION}"):
     count: int
 
 
-class EndScored(_Message, tag=f"endscored{VERSION}"):
+class EndScored(_Message, frozen=True, tag=f"endscored{VERSION}"):
     """The end of a stream for one classifier."""
 
     end: End
@@ -106,7 +106,7 @@ class EndScored(_Message, tag=f"endscored{VERSION}"):
 # ---- control: worker → supervisor --------------------------------------------------------------------------
 
 
-class Ledger(_Message):
+class Ledger(_Message, frozen=True):
     """How far a sink is with one (stream, classifier): frames on record, up to and including `seq`."""
 
     classifier: str
@@ -116,7 +116,7 @@ class Ledger(_Message):
     last_track: int
 
 
-class Opened(_Message, tag="opened"):
+class Opened(_Message, frozen=True, tag="opened"):
     """A capture has opened its source."""
 
     width: int
@@ -126,7 +126,7 @@ class Opened(_Message, tag="opened"):
     description: str
 
 
-class Ready(_Message, tag="ready"):
+class Ready(_Message, frozen=True, tag="ready"):
     """A worker is built and bound; sinks tell what they already hold, per stream."""
 
     opened: Opened | None = None
@@ -134,28 +134,28 @@ class Ready(_Message, tag="ready"):
     outputs: list[str] = []
 
 
-class Failed(_Message, tag="failed"):
+class Failed(_Message, frozen=True, tag="failed"):
     """A worker cannot start (or go on): one line for a person. `status` is an exit status of the service."""
 
     line: str
     status: int
 
 
-class Beat(_Message, tag="beat"):
+class Beat(_Message, frozen=True, tag="beat"):
     """Progress of a worker: frames it has finished, and what it waits for."""
 
     frames: int
     bad_messages: int = 0
 
 
-class Lease(_Message, tag="lease"):
+class Lease(_Message, frozen=True, tag="lease"):
     """Track ids up to and including `upto` may have been given out for this stream."""
 
     stream: str
     upto: int
 
 
-class Ended(_Message, tag="ended"):
+class Ended(_Message, frozen=True, tag="ended"):
     """A capture has sent its last frame. `error` says why it ended early, if it did."""
 
     stream: str
@@ -164,7 +164,7 @@ class Ended(_Message, tag="ended"):
     interrupted: bool = False
 
 
-class Ack(_Message, tag="ack"):
+class Ack(_Message, frozen=True, tag="ack"):
     """A sink holds these frames of a stream for good (durable sinks: on disk)."""
 
     stream: str
@@ -172,14 +172,14 @@ class Ack(_Message, tag="ack"):
     done: bool
 
 
-class Log(_Message, tag="log"):
+class Log(_Message, frozen=True, tag="log"):
     """One line for the service's log; `level` as in `logging`."""
 
     level: int
     text: str
 
 
-class Stopped(_Message, tag="stopped"):
+class Stopped(_Message, frozen=True, tag="stopped"):
     """A worker has finished in good order; `outputs` names what it wrote."""
 
     outputs: list[str] = []
@@ -188,7 +188,7 @@ class Stopped(_Message, tag="stopped"):
 # ---- control: supervisor → worker --------------------------------------------------------------------------
 
 
-class Start(_Message, tag="start"):
+class Start(_Message, frozen=True, tag="start"):
     """Begin. Capture: produce from frame `first` on, tagged with `attempt`. Detect: ids from `first_tracks`;
     `again` if it succeeds one that died. Best-effort sinks: go on behind what is `held` already."""
 
@@ -199,23 +199,23 @@ class Start(_Message, tag="start"):
     held: dict[str, list[Ledger]] = {}
 
 
-class Release(_Message, tag="release"):
+class Release(_Message, frozen=True, tag="release"):
     """Every sink holds this stream's frames up to and including `seq`: their slots are free."""
 
     seq: int
 
 
-class Replay(_Message, tag="replay"):
+class Replay(_Message, frozen=True, tag="replay"):
     """Send the frames again that are not released, as a new attempt."""
 
     attempt: int
 
 
-class Drain(_Message, tag="drain"):
+class Drain(_Message, frozen=True, tag="drain"):
     """Read no further; end the stream behind the frames already sent."""
 
 
-class Stop(_Message, tag="stop"):
+class Stop(_Message, frozen=True, tag="stop"):
     """Flush, close and exit."""
 
 
@@ -225,9 +225,9 @@ ToWorker = Start | Release | Replay | Drain | Stop
 
 _T = TypeVar("_T")
 _encoder = msgspec.msgpack.Encoder()
-_data = msgspec.msgpack.Decoder(Data)
-_from_worker = msgspec.msgpack.Decoder(FromWorker)
-_to_worker = msgspec.msgpack.Decoder(ToWorker)
+_data: msgspec.msgpack.Decoder[Data] = msgspec.msgpack.Decoder(Data)
+_from_worker: msgspec.msgpack.Decoder[FromWorker] = msgspec.msgpack.Decoder(FromWorker)
+_to_worker: msgspec.msgpack.Decoder[ToWorker] = msgspec.msgpack.Decoder(ToWorker)
 
 
 def encode(message: msgspec.Struct) -> bytes:

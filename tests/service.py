@@ -53,7 +53,9 @@ def wait_until(condition: Callable[[], Any], what: str, timeout: float = 60) -> 
 class Run:
     """A running service. Use it as a context manager; nothing survives it."""
 
-    def __init__(self, *arguments: object, cwd: Path | None = None, env: dict[str, str] | None = None) -> None:
+    def __init__(
+        self, *arguments: object, cwd: Path | None = None, env: dict[str, str] | None = None
+    ) -> None:
         self.process = subprocess.Popen(
             command(*arguments),
             cwd=cwd,

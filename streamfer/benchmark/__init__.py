@@ -12,7 +12,7 @@ from typing import Any
 from streamfer.process import ONE_THREAD
 
 
-def child(module: str, *arguments: object) -> dict[str, Any]:
+def child(module: str, *arguments: object) -> Any:
     """Run a measurement in a process of its own, with the environment that workers get; its JSON."""
     done = subprocess.run(
         [sys.executable, "-m", f"streamfer.benchmark.{module}", *map(str, arguments)],
@@ -21,8 +21,7 @@ def child(module: str, *arguments: object) -> dict[str, Any]:
         check=True,
         timeout=900,
     )
-    result: dict[str, Any] = json.loads(done.stdout)
-    return result
+    return json.loads(done.stdout)
 
 
 def cpu_seconds(pid: int) -> float:

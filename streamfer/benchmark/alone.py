@@ -45,7 +45,7 @@ def best_of(turns: int, work: Callable[[], object]) -> float:
 
 def capture(clip: str) -> None:
     """Decode, and write each frame into the ring."""
-    source = FileSource(FileOptions(path=clip))
+    source = FileSource(FileOptions(path=Path(clip)))
     info = source.open()
     ring = Ring(info.width, info.height, choose_slots(info.width, info.height))
     for index, frame in enumerate(islice(source.frames(), FRAMES)):
@@ -56,7 +56,7 @@ def capture(clip: str) -> None:
 
 def pictures(clip: str, count: int) -> list[Picture]:
     """The first frames, kept."""
-    source = FileSource(FileOptions(path=clip))
+    source = FileSource(FileOptions(path=Path(clip)))
     source.open()
     kept = [
         Picture(f.picture.y.copy(), f.picture.u.copy(), f.picture.v.copy(), f.picture.full_range)
@@ -82,7 +82,8 @@ def sink(directory: Path) -> None:
     face = Face(1, (1.0, 2.0, 3.0, 4.0), 0.9, "ok", "happy", 0.5, dict.fromkeys(LABELS, 0.1429))
     for index in range(FRAMES):
         one.write(
-            Result(stream="s", epoch=0, seq=index, pts=index / 25, time=None, classifier="cnn", faces=[face]), None
+            Result(stream="s", epoch=0, seq=index, pts=index / 25, time=None, classifier="cnn", faces=[face]),
+            None,
         )
         if index % 16 == 15:
             one.flush()

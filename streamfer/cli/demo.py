@@ -15,7 +15,9 @@ def register(app: typer.Typer) -> None:
 
     @app.command()
     def demo(
-        out: Annotated[Path, typer.Option(metavar="DIR", help="Where results go; replaced.")] = Path("out/demo"),
+        out: Annotated[Path, typer.Option(metavar="DIR", help="Where results go; replaced.")] = Path(
+            "out/demo"
+        ),
     ) -> None:
         """Analyse the sample clip: two portraits in motion, found, tracked and classified.
 
@@ -27,7 +29,9 @@ def register(app: typer.Typer) -> None:
 
         ours = {"results.jsonl", "results.db", "annotated.mp4"}
         if out.is_dir() and (foreign := sorted({path.name for path in out.iterdir()} - ours)):
-            raise UsageError(f"{out}: holds {foreign[0]}, which is not the demo's; choose another place with --out")
+            raise UsageError(
+                f"{out}: holds {foreign[0]}, which is not the demo's; choose another place with --out"
+            )
         config = for_recording(sample_clip(), ["cnn"], out, True)
         status = show(config)
         if status == 0:

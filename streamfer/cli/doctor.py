@@ -60,7 +60,9 @@ def _machine(what: str) -> Iterator[Finding]:
 
     cores = len(os.sched_getaffinity(0))
     yield Finding(
-        what, "ok", f"streamfer {__version__}, Python {platform.python_version()}, {platform.system()}, {cores} cores"
+        what,
+        "ok",
+        f"streamfer {__version__}, Python {platform.python_version()}, {platform.system()}, {cores} cores",
     )
     if sys.platform != "linux":
         yield Finding(what, "fail", "Linux is needed: frames travel through /dev/shm and /proc")
@@ -93,7 +95,9 @@ def _codecs(what: str) -> Iterator[Finding]:
     import av
 
     there = [name for name in ("h264", "hevc", "vp9", "av1", "mjpeg", "mpeg4", "gif") if _can(name, "r")]
-    yield Finding(what, "ok" if "h264" in there else "fail", f"decodes {', '.join(there)} (PyAV {av.__version__})")
+    yield Finding(
+        what, "ok" if "h264" in there else "fail", f"decodes {', '.join(there)} (PyAV {av.__version__})"
+    )
     encoder = next((name for name in ("libx264", "mpeg4") if _can(name, "w")), None)
     if encoder is None:
         yield Finding(what, "note", "no MP4 encoder: the video sink cannot write")
@@ -147,7 +151,11 @@ def _models(what: str) -> Iterator[Finding]:
                 yield Finding(what, "note", f"{registered.name}: {error}")
                 continue
             digest = str(facts["sha256"])[:12]
-            yield Finding(what, "ok", f"{registered.name}: {len(model) / 1000:,.0f} kB, sha256 {digest}… as its card says")
+            yield Finding(
+                what,
+                "ok",
+                f"{registered.name}: {len(model) / 1000:,.0f} kB, sha256 {digest}… as its card says",
+            )
     build(spec_of(registry.get("detector", "yunet"), {}))
     yield Finding(what, "ok", "yunet: sha256 as expected")
 
@@ -158,7 +166,9 @@ def _training(what: str) -> Iterator[Finding]:
     try:
         yield Finding(what, "ok", f"TensorFlow {version('tensorflow')}")
     except PackageNotFoundError:
-        yield Finding(what, "note", "TensorFlow is not installed; only training needs it (pip install streamfer[train])")
+        yield Finding(
+            what, "note", "TensorFlow is not installed; only training needs it (pip install streamfer[train])"
+        )
 
 
 CHECKS: dict[str, Callable[[str], Iterator[Finding]]] = {

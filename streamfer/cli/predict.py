@@ -51,7 +51,7 @@ def register(app: typer.Typer) -> None:
                 table.add_row(str(picture), str(face.track), box, *shown)
         if table.row_count:
             Console().print(table)
-        for line in failures:
-            print(line, file=sys.stderr)
+        for failure in failures:
+            print(failure, file=sys.stderr)
         if failures:
             raise typer.Exit(2)

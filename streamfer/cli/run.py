@@ -91,7 +91,9 @@ def _config(
             )
         return load(target, overrides=overrides)
     if overrides:
-        raise UsageError("--set goes with a configuration; a recording alone takes --classifier, --out, --video")
+        raise UsageError(
+            "--set goes with a configuration; a recording alone takes --classifier, --out, --video"
+        )
     return for_recording(target, classifiers or ["cnn"], out or default_out(target), video)
 
 

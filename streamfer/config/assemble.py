@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
-from pydantic import BaseModel
-
-from streamfer.api import Kind
 from streamfer.config import files
 from streamfer.config.document import Document
+from streamfer.config.entries import Entries
 from streamfer.config.errors import Key, dotted, shown, suggest
 from streamfer.config.model import (
     ClassifierConfig,
@@ -30,9 +28,7 @@ from streamfer.config.model import (
 )
 from streamfer.config.validate import validate
 from streamfer.detectors import FaceOptions
-from streamfer.plugins import NAME, ComponentSpec, Registered, Registry, option_keys, spec_of
-
-K = TypeVar("K", bound=BaseModel)
+from streamfer.plugins import NAME, Registry
 
 SECTIONS = (
     "version",
@@ -67,6 +63,13 @@ def normalise(document: Document) -> None:
                     _respell(document, (section, index))
 
 
+def _labels(data: dict[str, Any]) -> list[str]:
+    """The names that the classifiers go by, those that are otherwise wrong included."""
+    section = data.get("classifiers")
+    entries = [one for one in section if isinstance(one, dict)] if isinstance(section, list) else []
+    return [label for one in entries if isinstance(label := one.get("as", one.get("name")), str)]
+
+
 def _respell(document: Document, key: Key) -> None:
     document.places[(*key, "name")] = document.place(key)
     if key in document.written:
@@ -82,10 +85,12 @@ def assemble(document: Document, base: Path, registry: Registry, path: Path | No
 
 
 class _Assembly:
+    """The sections, one method each."""
+
     def __init__(self, document: Document, base: Path, registry: Registry) -> None:
         self._document = document
         self._base = base
-        self._registry = registry
+        self._entries = Entries(document, base, registry)
 
     def config(self, path: Path | None) -> Config | None:
         data = self._document.data
@@ -98,12 +103,12 @@ class _Assembly:
             if key not in SECTIONS:
                 self._document.add((key,), "unknown key" + suggest(key, SECTIONS))
         plugin_files = self._plugins(data.get("plugins", []))
-        privacy = self._keys(Privacy, data.get("privacy", {}), ("privacy",))
+        privacy = self._entries.keys(Privacy, data.get("privacy", {}), ("privacy",))
         metrics = self._metrics(data)
         classifiers = self._classifiers(data)
-        streams = self._streams(data, [one.label for one in classifiers])
+        streams = self._streams(data, _labels(data))
         detector = self._detector(data.get("detector", {}))
-        tracker = self._component("tracker", TrackerKeys, data.get("tracker", {}), ("tracker",))
+        tracker = self._entries.component("tracker", TrackerKeys, data.get("tracker", {}), ("tracker",))
         sinks = self._sinks(data, blur=privacy is not None and privacy.blur)
         files.check_overwriting(self._document, streams, sinks)
         if self._document.problems:
@@ -133,33 +138,34 @@ class _Assembly:
     # ---- sections
 
     def _plugins(self, data: Any) -> tuple[Path, ...]:
-        paths: list[Path] = []
+        paths: dict[Path, Key] = {}
         if not isinstance(data, list):
             got = shown(data, ("plugins",))
             self._document.add(("plugins",), f"got {got}, expected a list of files: [./my_plugin.py]")
             return ()
         for index, entry in enumerate(data):
+            key = ("plugins", index)
             if isinstance(entry, str) and entry:
-                paths.append(files.absolute(Path(entry), self._base))
+                paths.setdefault(files.absolute(Path(entry), self._base), key)
             else:
-                key = ("plugins", index)
                 self._document.add(key, f"got {shown(entry, key)}, expected a path")
-        self._registry = self._registry.with_files(paths)
-        for broken in self._registry.broken:
-            if broken.origin.file in paths:
-                key = ("plugins", paths.index(broken.origin.file))
-                self._document.add(key, f"cannot load the plugin: {broken}")
-        for clash in self._registry.clashes:
+        registry = self._entries.registry = self._entries.registry.with_files(list(paths))
+        for broken in registry.broken:
+            if (file := broken.origin.file) is not None and file in paths:
+                self._document.add(paths[file], f"cannot load the plugin: {broken}")
+        for clash in registry.clashes:
             origins = (clash.first.origin.file, clash.second.origin.file)
-            local = [paths.index(file) for file in origins if file in paths]
-            self._document.add(("plugins", local[0]) if local else (), str(clash))
-        return tuple(dict.fromkeys(paths))
+            local = [paths[file] for file in origins if file is not None and file in paths]
+            self._document.add(local[0] if local else (), str(clash))
+        return tuple(paths)
 
     def _metrics(self, data: dict[str, Any]) -> MetricsConfig | None:
         section = data.get("metrics", True)
         if section is False:
             return None
-        keys = self._keys(MetricsKeys, {} if section is True else section, ("metrics",), "a mapping or false")
+        keys = self._entries.keys(
+            MetricsKeys, {} if section is True else section, ("metrics",), "a mapping or false"
+        )
         if keys is None:
             return None
         host, _, port = keys.listen.rpartition(":")
@@ -167,7 +173,7 @@ class _Assembly:
         return MetricsConfig(host.strip("[]"), int(port), configured)
 
     def _detector(self, data: Any) -> DetectorConfig | None:
-        found = self._component("detector", DetectorKeys, data, ("detector",))
+        found = self._entries.component("detector", DetectorKeys, data, ("detector",))
         if found is None:
             return None
         keys, spec, _ = found
@@ -177,8 +183,8 @@ class _Assembly:
     def _classifiers(self, data: dict[str, Any]) -> list[ClassifierConfig]:
         result: list[ClassifierConfig] = []
         first: dict[str, Key] = {}
-        for key, entry in self._entries(data, "classifiers", "[cnn]"):
-            found = self._component("classifier", ClassifierKeys, entry, key)
+        for key, entry in self._entries.listed(data, "classifiers", "[cnn]"):
+            found = self._entries.component("classifier", ClassifierKeys, entry, key)
             if found is None:
                 continue
             keys, spec, one = found
@@ -194,7 +200,7 @@ class _Assembly:
         return result
 
     def _sinks(self, data: dict[str, Any], *, blur: bool) -> list[tuple[Key, SinkConfig]]:
-        entries = self._entries(data, "sinks", "[console]")
+        entries = self._entries.listed(data, "sinks", "[console]")
         taken = {
             entry["as"]
             for _, entry in entries
@@ -203,7 +209,7 @@ class _Assembly:
         result: list[tuple[Key, SinkConfig]] = []
         first: dict[str, Key] = {}
         for key, entry in entries:
-            found = self._component("sink", SinkKeys, entry, key, blur=blur)
+            found = self._entries.component("sink", SinkKeys, entry, key, blur=blur)
             if found is None:
                 continue
             keys, spec, one = found
@@ -248,7 +254,7 @@ class _Assembly:
         result: list[StreamConfig] = []
         names: set[str] = set()
         for wanted, one in entries:
-            found = self._component("source", StreamKeys, one, key)
+            found = self._entries.component("source", StreamKeys, one, key)
             if found is None:
                 return []
             keys, spec, _ = found
@@ -271,72 +277,11 @@ class _Assembly:
             for path, relative in files.list_folder(self._document, folder, key, self._base)
         ]
 
-    # ---- parts of sections
-
-    def _entries(self, data: dict[str, Any], section: str, example: str) -> list[tuple[Key, Any]]:
-        """The entries of a list that must not be empty, with their keys."""
-        entries = data.get(section)
-        if isinstance(entries, list) and entries:
-            return [((section, index), entry) for index, entry in enumerate(entries)]
-        if section not in data:
-            text = f"missing key; expected a list: {section}: {example}"
-        elif entries == []:
-            text = f"the list is empty; expected at least one: {section}: {example}"
-        else:
-            text = f"got {shown(entries, ())}, expected a list: {section}: {example}"
-        self._document.add((section,), text)
-        return []
-
-    def _keys(self, model: type[K], data: Any, key: Key, expected: str = "a mapping") -> K | None:
-        if not isinstance(data, dict):
-            self._document.add(key, f"got {shown(data, key)}, expected {expected}")
-            return None
-        return validate(self._document, model, data, key)
-
-    def _component(
-        self, kind: Kind, model: type[K], data: Any, key: Key, *, blur: bool = False
-    ) -> tuple[K, ComponentSpec, Registered] | None:
-        """The service's own keys of an entry, the component it names with its options, its registration."""
-        if not isinstance(data, dict):
-            self._document.add(key, f"got {shown(data, key)}, expected a mapping")
-            return None
-        own = option_keys(model)
-        selector = "source" if kind == "source" else "name"
-        keys = validate(self._document, model, {k: v for k, v in data.items() if k in own}, key)
-        name = data.get(selector, model.model_fields[selector].default)
-        if not isinstance(name, str):
-            return None  # the section's own keys have said so
-        one = self._registry.find(kind, name)
-        if one is None:
-            self._document.add((*key, selector), self._absent(kind, name))
-            return None
-        spec = self._spec(one, {k: v for k, v in data.items() if k not in own}, key, own, blur=blur)
-        return None if keys is None or spec is None else (keys, spec, one)
-
-    def _spec(
-        self, one: Registered, options: dict[str, Any], key: Key, own: frozenset[str], *, blur: bool
-    ) -> ComponentSpec | None:
-        component = one.component
-        if blur and component.pixels:
-            if "blur" not in component.options.model_fields:
-                self._document.add(
-                    key, f"privacy.blur is on, but the sink '{one.name}' cannot blur; remove it"
-                )
-                return None
-            options = {**options, "blur": True}
-        model = validate(self._document, component.options, options, key, own)
-        return None if model is None else spec_of(one, files.absolute_options(model, options, self._base))
-
-    def _absent(self, kind: Kind, name: str) -> str:
-        text = self._registry.absent(kind, name)
-        hint = suggest(name, self._registry.names(kind))
-        return f"{text}{hint}" if "did you mean" in hint else text
-
     def _chosen(self, chosen: tuple[str, ...] | None, key: Key, classifiers: list[str]) -> tuple[str, ...]:
         if chosen is None:
             return tuple(classifiers)
         for index, label in enumerate(chosen):
-            if label not in classifiers:
+            if classifiers and label not in classifiers:  # without any, that is what is wrong
                 text = f"'{label}' is not in 'classifiers'" + suggest(label, classifiers)
                 self._document.add((*key, index), text)
         return tuple(label for label in classifiers if label in chosen)

@@ -12,7 +12,6 @@ from av.codec.context import Flags, ThreadType
 from av.container import InputContainer
 from av.packet import Packet
 from av.stream import Disposition
-from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
 from streamfer.api import SourceFrame, SourceInfo
@@ -117,6 +116,7 @@ class _Decoding:
     def __init__(self, container: InputContainer, stream: VideoStream) -> None:
         self._container = container
         self._stream = stream
+        self._time_base = stream.time_base
         self._reader = PictureReader()
         self._damage = DamageTracker()
         self.count = 0
@@ -134,7 +134,11 @@ class _Decoding:
             for frame in decoded:
                 picture = self._reader.read(frame)
                 self.count += 1
-                yield SourceFrame(picture, _seconds(frame, self._stream), self._damage.corrupt(frame))
+                yield SourceFrame(picture, self._seconds(frame.pts), self._damage.corrupt(frame))
+
+    def _seconds(self, pts: int | None) -> float | None:
+        base = self._time_base
+        return None if pts is None or base is None else round(pts * base.numerator / base.denominator, 6)
 
     def _packets(self) -> Iterator[Packet[VideoStream] | None]:
         """The stream's packets, then None, which makes the decoder give out what it holds back."""
@@ -146,13 +150,6 @@ class _Decoding:
         except av.error.FFmpegError:
             self.cut = True
         yield None
-
-
-def _seconds(frame: VideoFrame, stream: VideoStream) -> float | None:
-    base = stream.time_base
-    if frame.pts is None or base is None:
-        return None
-    return round(frame.pts * base.numerator / base.denominator, 6)
 
 
 def _description(stream: VideoStream) -> str:

@@ -39,18 +39,20 @@ class PictureReader:
         Formats other than 8-bit 4:2:0 are converted by swscale. The range stays as it is: RGB and gray, which
         name none, become limited-range as swscale does by default.
         """
-        full_range = frame.format.name.startswith("yuvj") or frame.color_range == ColorRange.JPEG
+        format = frame.format.name
+        full_range = format.startswith("yuvj") or frame.color_range == ColorRange.JPEG
         if frame.rotation != self._rotation:
             self._rotation, self._turn = frame.rotation, turn_of(frame)
         turn = self._turn
-        if frame.format.name not in _DIRECT:
+        if format not in _DIRECT:
             frame = self._converter.reformat(
                 frame,
                 format="yuv420p",
                 dst_color_range=ColorRange.JPEG if full_range else ColorRange.MPEG,
                 threads=1,  # the default takes every core
             )
-        y, u, v = (_pixels(plane) for plane in frame.planes[:3])
+        planes = frame.planes
+        y, u, v = _pixels(planes[0]), _pixels(planes[1]), _pixels(planes[2])
         if turn is not None:
             y, u, v = _turned(y, turn), _turned(u, turn), _turned(v, turn)
         return Picture(y, u, v, full_range)
@@ -75,8 +77,8 @@ def turn_of(frame: VideoFrame) -> Turn | None:
 
 
 def _pixels(plane: VideoPlane) -> Plane:
-    rows = np.frombuffer(memoryview(plane), np.uint8).reshape(plane.height, plane.line_size)
-    return rows[:, : plane.width]
+    shape, strides = (plane.height, plane.width), (plane.line_size, 1)
+    return np.ndarray(shape, np.uint8, memoryview(plane), strides=strides)
 
 
 def _turned(plane: Plane, turn: Turn) -> Plane:

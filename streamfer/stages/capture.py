@@ -46,9 +46,7 @@ class Capture(Stage):
         self._credit = self._spec.slots or choose_slots(info.width, info.height)
         self._new_ring(info.width, info.height)
         self._output = self.sockets.push(self._spec.detect)
-        return wire.Ready(
-            wire.Opened(info.width, info.height, info.frames, info.duration, info.description)
-        )
+        return wire.Ready(wire.Opened(info.width, info.height, info.frames, info.duration, info.description))
 
     def started(self, start: wire.Start) -> None:
         self._first, self._attempt = start.first, start.attempt
@@ -159,5 +157,3 @@ class Capture(Stage):
         for ring, _ in self._rings:
             ring.close()
         return wire.Stopped()
-
-

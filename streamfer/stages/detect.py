@@ -56,7 +56,7 @@ class Detect(PullStage):
                 FaceAnalyser(
                     detector, build(self._spec.tracker), _crops(routes), options, width=self._spec.width
                 ),
-                [(outputs[route.address], CropSpec(*route.crop)) for route in routes],  # type: ignore[arg-type]
+                [(outputs[route.address], route.crop) for route in routes],
             )
         return wire.Ready()
 
@@ -119,4 +119,4 @@ class Detect(PullStage):
 
 
 def _crops(routes: list[Route]) -> list[CropSpec]:
-    return sorted({CropSpec(*route.crop) for route in routes})  # type: ignore[arg-type]  # Literal channels
+    return sorted({route.crop for route in routes})

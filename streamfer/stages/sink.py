@@ -60,9 +60,7 @@ class SinkStage(PullStage):
         self._sink: Sink = build(self._spec.component)
         plans = [StreamPlan(name, tuple(classifiers)) for name, classifiers in self._spec.streams.items()]
         positions = self._sink.open(plans, resume=self._spec.resume)
-        self._streams = {
-            plan.name: _Stream({name: _Record() for name in plan.classifiers}) for plan in plans
-        }
+        self._streams = {plan.name: _Stream({name: _Record() for name in plan.classifiers}) for plan in plans}
         for (stream, name), at in positions.items():
             if name in self._spec.streams.get(stream, ()):
                 ledger = wire.Ledger(name, at.seq, at.delivered, dict(at.dropped), at.last_track)

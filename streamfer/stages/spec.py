@@ -7,14 +7,15 @@ from typing import Any
 import msgspec
 
 from streamfer.plugins import ComponentSpec
+from streamfer.types import CropSpec
 
 
 class Route(msgspec.Struct, frozen=True):
-    """Where detect sends a stream's faces for one classifier, and the crop (h, w, channels) it wants."""
+    """Where detect sends a stream's faces for one classifier, and the crop it wants."""
 
     classifier: str
     address: str
-    crop: tuple[int, int, int]
+    crop: CropSpec
 
 
 class CaptureSpec(msgspec.Struct, frozen=True, tag="capture"):
@@ -45,7 +46,7 @@ class ClassifySpec(msgspec.Struct, frozen=True, tag="classify"):
     classifier: str
     component: ComponentSpec
     labels: tuple[str, ...]
-    crop: tuple[int, int, int]
+    crop: CropSpec
     sinks: list[str]
 
 

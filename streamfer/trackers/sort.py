@@ -38,8 +38,8 @@ _LOOKS_MEMORY = 0.35
 _CLEAR = 0.85
 """Score of a find from which on it is a clear look at a face. Below, something may cover it."""
 _COVERED = 0.2
-"""Likeness asked of a face that is covered where one that was seen clearly should be: next to none. Whether it
-is still the same one shows when it is clear again."""
+"""Likeness asked of a face that is covered where one that was seen clearly should be: next to none. Whether
+it is still the same one shows when it is clear again."""
 _RECENT, _STRANGER = 0.2, 0.5
 """Likeness asked of a face whose last look is not older than so many seconds: hardly anybody changes more."""
 _FORBIDDEN = 1e3

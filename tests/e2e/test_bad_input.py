@@ -18,7 +18,9 @@ from tests.service import SAMPLE, assert_complete, frame_count, lines, repeated,
 CARD = Path(__file__).parents[2] / "plugins" / "streamfer_classifiers" / "cnn" / "card.json"
 
 
-def refused(done: subprocess.CompletedProcess[str], status: int, *words: str, lines_expected: int = 1) -> None:
+def refused(
+    done: subprocess.CompletedProcess[str], status: int, *words: str, lines_expected: int = 1
+) -> None:
     """Ended with this status, and with these words in the last lines of standard error."""
     text = done.stdout + done.stderr
     assert done.returncode == status, text
@@ -106,7 +108,9 @@ class Bad:
 
 def test_two_plugins_of_one_name(tmp_path: Path) -> None:
     (tmp_path / "mine.py").write_text(PLUGIN.format(name="cnn", target=":Bad"))
-    refused(streamfer("run", config(tmp_path, plugins=["mine.py"])), 2, "two plugins", "mine.py", "streamfer ")
+    refused(
+        streamfer("run", config(tmp_path, plugins=["mine.py"])), 2, "two plugins", "mine.py", "streamfer "
+    )
 
 
 def test_a_plugin_whose_import_fails(tmp_path: Path) -> None:

@@ -399,6 +399,21 @@ def test_two_streams_of_one_name_from_a_folder(folder: Path) -> None:
     ]
 
 
+def test_one_mistake_is_told_once(folder: Path) -> None:
+    text = changed("[cnn]", "[{name: resnet, as: mine}]").replace("{path", "{classifiers: [mine], path")
+    assert problems(folder, text) == ["c.yaml:4: classifiers.0.name: no classifier 'resnet'; there are: cnn"]
+    text = changed("classifiers: [cnn]", "classifiers: cnn").replace("{path", "{classifiers: [cnn], path")
+    assert len(problems(folder, text)) == 1
+
+
+def test_each_plugin_file_is_told_where_it_stands(folder: Path) -> None:
+    text = changed("[plugin.py]", "\n  - 7\n  - gone.py\n  - plugin.py\n  - gone.py")
+    assert [line.partition(" cannot")[0] for line in problems(folder, text)] == [
+        "c.yaml:8: plugins.0: got 7, expected a path",
+        "c.yaml:9: plugins.1:",
+    ]
+
+
 # ---- --set -------------------------------------------------------------------------------------------------
 
 

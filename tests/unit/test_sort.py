@@ -127,6 +127,27 @@ def test_another_person_in_the_same_place_in_the_next_frame_has_a_new_id() -> No
     assert sort.update([face(100)], FRAME, looks(1)) == [2]
 
 
+def test_a_hand_before_the_face_changes_its_looks_and_not_its_id() -> None:
+    sort, hand = tracker(), 7
+    for number in range(10):
+        assert sort.update([face(100)], number * FRAME, looks(0)) == [1]
+    for number in range(10, 30):
+        covered = face(100 + (number % 3))._replace(score=0.7)
+        likeness = np.sqrt([[0.1, 0, 0, 0, 0, 0, 0, 0.9]]).astype(np.float32)
+        assert likeness[0, hand] > 0.9
+        assert sort.update([covered], number * FRAME, likeness) == [1]
+    assert sort.update([face(100)], 30 * FRAME, looks(0)) == [1]
+
+
+def test_who_was_swapped_behind_a_hand_has_a_new_id_once_in_the_clear() -> None:
+    sort = tracker()
+    for number in range(10):
+        sort.update([face(100)], number * FRAME, looks(0))
+    for number in range(10, 30):
+        sort.update([face(100)._replace(score=0.7)], number * FRAME, looks(0) * 0.5)
+    assert sort.update([face(100)], 30 * FRAME, looks(1)) == [2]
+
+
 def test_who_stayed_keeps_the_id_when_another_comes_back_near() -> None:
     sort = tracker()
     assert sort.update([face(100), face(160)], 0.0) == [1, 2]

@@ -11,6 +11,7 @@ import av
 import numpy as np
 import pytest
 from av.video.frame import VideoFrame
+from av.video.plane import VideoPlane
 from numpy.typing import NDArray
 
 from streamfer.api import SourceFrame, SourceInfo
@@ -263,16 +264,9 @@ def test_gif_with_transparency(tmp_path: Path) -> None:
 @pytest.mark.parametrize("pix_fmt", ["yuv420p", "yuv444p"])
 def test_planes_are_views_of_a_frame(tmp_path: Path, pix_fmt: str) -> None:
     path = make_clip(tmp_path / "clip.mkv", frames=2, codec="ffv1", pix_fmt=pix_fmt)
-    source = FileSource(FileOptions(path=path))
-    owners: set[str] = set()
-    for frame in source.frames():
-        base = frame.picture.y
-        while isinstance(base.base, np.ndarray):
-            base = base.base
-        assert isinstance(base.base, memoryview)
-        owners.add(type(base.base.obj).__name__)
-        assert not frame.picture.y.flags.owndata
-    assert owners == {"VideoPlane"}
+    for frame in FileSource(FileOptions(path=path)).frames():
+        picture = frame.picture
+        assert all(isinstance(plane.base, VideoPlane) for plane in (picture.y, picture.u, picture.v))
 
 
 def test_a_frame_is_freed_at_once(tmp_path: Path) -> None:

@@ -168,6 +168,16 @@ def test_a_truncated_recording(tmp_path: Path, name: str, codec: str, cut: int, 
     assert "\n" not in message
 
 
+def test_a_truncated_avi_that_ends_between_two_chunks(tmp_path: Path) -> None:
+    path = clip(tmp_path / "clip.avi", "mpeg4")
+    packet = packets(path)[20]
+    assert packet.pos is not None
+    path.write_bytes(path.read_bytes()[: packet.pos - 8])
+    source = FileSource(FileOptions(path=path))
+    with pytest.raises(BrokenFileError, match=f"after 20 of {FRAMES} frames"):
+        list(source.frames())
+
+
 def test_a_truncated_recording_in_fragments(tmp_path: Path) -> None:
     path = make_clip(
         tmp_path / "clip.mp4",

@@ -14,12 +14,19 @@ names = st.text(min_size=1, max_size=20)
 counts = st.integers(0, 2**53)
 floats = st.floats(allow_nan=False)
 boxes = st.tuples(floats, floats, floats, floats)
-slots = st.builds(
-    wire.SlotRef, names, counts, counts, counts, counts, counts, st.booleans()
-)
+slots = st.builds(wire.SlotRef, names, counts, counts, counts, counts, counts, st.booleans())
 frames = st.builds(
-    wire.Frame, names, counts, counts, counts, st.none() | floats, st.none() | floats, floats, counts,
-    st.none() | slots, st.none() | names,
+    wire.Frame,
+    names,
+    counts,
+    counts,
+    counts,
+    st.none() | floats,
+    st.none() | floats,
+    floats,
+    counts,
+    st.none() | slots,
+    st.none() | names,
 )
 found = st.builds(
     wire.Found,
@@ -33,7 +40,13 @@ scored = st.builds(
     names,
     st.lists(
         st.builds(
-            Face, counts, boxes, floats, st.sampled_from(["ok", "small"]), st.none() | names, st.none() | floats,
+            Face,
+            counts,
+            boxes,
+            floats,
+            st.sampled_from(["ok", "small"]),
+            st.none() | names,
+            st.none() | floats,
             st.none() | st.dictionaries(names, floats),
         )
     ),

@@ -14,7 +14,9 @@ CARD = "streamfer_classifiers.cnn:card.json"
 class CnnOptions(Options):
     """A convolutional network on one face crop."""
 
-    model: str = Field(CARD, description="model card to serve, PACKAGE:PATH or a file (default: the one shipped)")
+    model: str = Field(
+        CARD, description="model card to serve, PACKAGE:PATH or a file (default: the one shipped)"
+    )
 
 
 @hookimpl

@@ -1,0 +1,86 @@
+"""Reads one entry of a configuration: the service's own keys, and the component it names with its options."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, TypeVar
+
+from pydantic import BaseModel
+
+from streamfer.api import Kind
+from streamfer.config import files
+from streamfer.config.document import Document
+from streamfer.config.errors import Key, shown, suggest
+from streamfer.config.validate import validate
+from streamfer.plugins import ComponentSpec, Registered, Registry, option_keys, spec_of
+
+K = TypeVar("K", bound=BaseModel)
+
+
+class Entries:
+    """Reads entries of a document; what is wrong is noted there. `base` is where relative paths start."""
+
+    def __init__(self, document: Document, base: Path, registry: Registry) -> None:
+        self._document = document
+        self._base = base
+        self.registry = registry
+
+    def listed(self, data: dict[str, Any], section: str, example: str) -> list[tuple[Key, Any]]:
+        """The entries of a list that must not be empty, with their keys."""
+        entries = data.get(section)
+        if isinstance(entries, list) and entries:
+            return [((section, index), entry) for index, entry in enumerate(entries)]
+        if section not in data:
+            text = f"missing key; expected a list: {section}: {example}"
+        elif entries == []:
+            text = f"the list is empty; expected at least one: {section}: {example}"
+        else:
+            text = f"got {shown(entries, ())}, expected a list: {section}: {example}"
+        self._document.add((section,), text)
+        return []
+
+    def keys(self, model: type[K], data: Any, key: Key, expected: str = "a mapping") -> K | None:
+        """A section without a component, as its model; None if it is wrong."""
+        if not isinstance(data, dict):
+            self._document.add(key, f"got {shown(data, key)}, expected {expected}")
+            return None
+        return validate(self._document, model, data, key)
+
+    def component(
+        self, kind: Kind, model: type[K], data: Any, key: Key, *, blur: bool = False
+    ) -> tuple[K, ComponentSpec, Registered] | None:
+        """The service's own keys of an entry, the component it names with its options, its registration."""
+        if not isinstance(data, dict):
+            self._document.add(key, f"got {shown(data, key)}, expected a mapping")
+            return None
+        own = option_keys(model)
+        selector = "source" if kind == "source" else "name"
+        keys = validate(self._document, model, {k: v for k, v in data.items() if k in own}, key)
+        name = data.get(selector, model.model_fields[selector].default)
+        if not isinstance(name, str):
+            return None  # the section's own keys have said so
+        one = self.registry.find(kind, name)
+        if one is None:
+            self._document.add((*key, selector), self._absent(kind, name))
+            return None
+        spec = self._spec(one, {k: v for k, v in data.items() if k not in own}, key, own, blur=blur)
+        return None if keys is None or spec is None else (keys, spec, one)
+
+    def _spec(
+        self, one: Registered, options: dict[str, Any], key: Key, own: frozenset[str], *, blur: bool
+    ) -> ComponentSpec | None:
+        component = one.component
+        if blur and component.pixels:
+            if "blur" not in component.options.model_fields:
+                self._document.add(
+                    key, f"privacy.blur is on, but the sink '{one.name}' cannot blur; remove it"
+                )
+                return None
+            options = {**options, "blur": True}
+        model = validate(self._document, component.options, options, key, own)
+        return None if model is None else spec_of(one, files.absolute_options(model, options, self._base))
+
+    def _absent(self, kind: Kind, name: str) -> str:
+        text = self.registry.absent(kind, name)
+        hint = suggest(name, self.registry.names(kind))
+        return f"{text}{hint}" if "did you mean" in hint else text
