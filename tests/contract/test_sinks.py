@@ -126,6 +126,14 @@ def frames_in(path: Path) -> int:
     return count
 
 
+def ends_with_a_whole_fragment(path: Path) -> bool:
+    data, at, last = path.read_bytes(), 0, b""
+    while at < len(data):
+        last = data[at + 4 : at + 8]
+        at += int.from_bytes(data[at : at + 4], "big")
+    return at == len(data) and last == b"mdat"
+
+
 @pytest.fixture
 def full_disk(tmp_path: Path) -> Iterator[Path]:
     """A directory on a file system of 2 MiB."""
@@ -323,6 +331,7 @@ def test_full_disk(full_disk: Path, name: str) -> None:
     if name == "annotated.mp4":
         # the disk was full after about a megabyte: what had been written plays
         assert 25 <= frames_in(path) <= seq
+        assert ends_with_a_whole_fragment(path)
         return
     if name == "results.jsonl":
         assert read_jsonl(path)[safe] == result(safe, "door")  # complete lines to the end, without repair
@@ -350,6 +359,7 @@ def test_disk_full_at_the_end_of_a_video(full_disk: Path) -> None:
         sink.end("door")
     sink.close()
     assert 50 <= frames_in(path) < 91
+    assert ends_with_a_whole_fragment(path)
 
 
 @pytest.mark.parametrize("name", DURABLE)

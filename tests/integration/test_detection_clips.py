@@ -23,9 +23,9 @@ from tests.clips import SAMPLE, SHARED, shared_clip, shared_clips
 
 Image = NDArray[np.uint8]
 
-FRAMES = {"liveportrait_d6.mp4": 400, "liveportrait_d10.mp4": 200, "liveportrait_d13.mp4": 100}
+FRAMES = {"liveportrait_d6.mp4": 300, "liveportrait_d10.mp4": 150, "liveportrait_d13.mp4": 60}
 """How much of the long clips is looked at."""
-FPS = 30
+FPS = 16
 
 
 def analyser(**options: int) -> FaceAnalyser:
@@ -46,7 +46,7 @@ def test_windows_find_what_whole_frames_find() -> None:
         result = compare(frames, every, list(analyses(frames, 1, YuNet(YuNetOptions()))))
         assert result.longest_miss < every, f"{clip.name}: a new face is found after more than {every} frames"
         total += result
-    assert total.faces > 2000
+    assert total.faces > 1900
     assert total.again >= 0.99 * total.faces
     assert total.overlap >= 0.9 * total.again
     assert total.extra <= 0.005 * total.faces
@@ -164,9 +164,9 @@ def seen(images: Iterable[Image]) -> list[tuple[set[int], bool]]:
 
 def test_a_cut_to_another_person_ends_the_track(people: dict[str, Image]) -> None:
     for (one, before), (other, after) in permutations(people.items(), 2):
-        frames = seen([before] * 3 + [after] * 3)
-        assert [cut for _, cut in frames] == [False, False, False, True, False, False], (one, other)
-        assert frames[2][0] == {1} and frames[3][0] == frames[5][0] == {2}, (one, other)
+        frames = seen([before] * 2 + [after] * 2)
+        assert [cut for _, cut in frames] == [False, False, True, False], (one, other)
+        assert frames[1][0] == {1} and frames[2][0] == frames[3][0] == {2}, (one, other)
 
 
 def test_an_occluder_for_half_a_second_keeps_the_id(people: dict[str, Image]) -> None:
@@ -180,7 +180,7 @@ def test_another_person_behind_the_occluder_has_a_new_id(people: dict[str, Image
     mistaken = []
     for (one, person), (other, head) in permutations(people.items(), 2):
         swapped = with_head_of(person, head)
-        frames = seen([person] * 3 + [with_occluder(person)] * (FPS // 2) + [swapped] * 3)
+        frames = seen([person] * 3 + [with_occluder(person)] * (FPS // 2) + [swapped] * 2)
         assert frames[2][0] == {1} and not any(cut for _, cut in frames), (one, other)
         assert frames[-1][0], (one, other)
         if frames[-1][0] == {1}:

@@ -1,0 +1,266 @@
+"""The analyser of one stream: where it looks, what it hands over, and when it begins anew."""
+
+from __future__ import annotations
+
+import cv2
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+
+from streamfer.detectors import FaceOptions
+from streamfer.faces import Analysis, FaceAnalyser, Window, around, distinct, iou, merged
+from streamfer.picture import Picture, from_bgr
+from streamfer.trackers import SortOptions
+from streamfer.trackers.sort import Sort
+from streamfer.types import Box, CropSpec, Detection
+
+GRAY, COLOUR = CropSpec(), CropSpec(64, 64, 3)
+
+
+class SquareDetector:
+    """Finds bright squares: a detector whose truth is known to the pixel. Notes the images that it is shown."""
+
+    def __init__(self) -> None:
+        self.shown: list[tuple[int, int]] = []
+
+    def detect(self, image: NDArray[np.uint8]) -> list[Detection]:
+        self.shown.append((image.shape[1], image.shape[0]))
+        bright = (image.mean(axis=2) > 120).astype(np.uint8)
+        count, _, stats, _ = cv2.connectedComponentsWithStats(bright)
+        boxes = [Box(*map(float, stats[k, :4])) for k in range(1, count)]
+        found = [Detection(box, round(0.9 + box.w / 1e5, 6)) for box in boxes if min(box.w, box.h) >= 3]
+        return sorted(found, key=lambda face: (-face.score, face.box))
+
+
+def scene(*squares: tuple[int, int, int], size: tuple[int, int] = (1280, 720), ground: int = 40) -> Picture:
+    """Striped bright squares (left, top, side) on a dark ground; size: width, height."""
+    image = np.full((size[1], size[0], 3), ground, np.uint8)
+    for left, top, side in squares:
+        part = image[max(top, 0) : top + side, max(left, 0) : left + side]
+        part[:] = 200
+        part[:, :: max(side // 6, 2)] = 160
+    return from_bgr(image)
+
+
+def analyser(detector: SquareDetector, *crops: CropSpec, **options: float) -> FaceAnalyser:
+    return FaceAnalyser(detector, Sort(SortOptions()), crops or (GRAY,), FaceOptions(**options))
+
+
+def boxes(analysis: Analysis) -> list[Box]:
+    return [face.box for face in analysis.faces]
+
+
+# ---- windows -----------------------------------------------------------------------------------------------
+
+sides = st.integers(40, 2000)
+
+
+@given(sides, sides, st.data())
+def test_a_window_holds_the_face_and_lies_on_the_grid(width: int, height: int, data: st.DataObject) -> None:
+    box = Box(
+        data.draw(st.floats(-50, width)),
+        data.draw(st.floats(-50, height)),
+        data.draw(st.floats(1, 1500)),
+        data.draw(st.floats(1, 1500)),
+    )
+    scale = max(width / 320, 1.0)
+    window = around(box, scale, width, height)
+    scale *= window.reduction
+    for low, high, start, length, side in (
+        (window.left, window.right, box.x, box.w, width),
+        (window.top, window.bottom, box.y, box.h, height),
+    ):
+        limit = round(side / scale)
+        assert low % 16 == 0 and 0 <= low < high <= max(limit, 1)
+        assert (high - low) % 32 == 0 or high == limit
+        assert high - low <= 80 * 1.5 + 2 * 32
+        # What of the face is inside of the frame is inside of the window.
+        first, last = max(start / scale, 0), min((start + length) / scale, limit)
+        if last - first > 1:
+            assert low <= first + 1 and high >= last - 1
+
+
+windows = st.builds(
+    lambda x, y, w, h, r: Window(16 * x, 16 * y, 16 * x + 32 * w, 16 * y + 32 * h, r),
+    st.integers(0, 15),
+    st.integers(0, 8),
+    st.integers(1, 4),
+    st.integers(1, 4),
+    st.sampled_from([1.0, 1.0, 1.0, 1.7]),
+)
+
+
+@given(st.lists(windows, max_size=6))
+def test_merged_windows_cover_the_same_for_less(before: list[Window]) -> None:
+    after = merged(before)
+    assert sum(window.cost for window in after) <= sum(window.cost for window in before)
+    for one in before:
+        assert any(
+            w.left <= one.left
+            and w.top <= one.top
+            and w.right >= one.right
+            and w.bottom >= one.bottom
+            and w.reduction == one.reduction
+            for w in after
+        )
+
+
+@given(st.floats(1, 100), st.floats(1, 100), st.floats(-150, 150), st.floats(-150, 150))
+def test_overlap_is_symmetric_and_one_for_the_same(w: float, h: float, x: float, y: float) -> None:
+    one, other = Box(0, 0, w, h), Box(x, y, h, w)
+    assert iou(one, one) == pytest.approx(1)
+    assert iou(one, other) == pytest.approx(iou(other, one))
+    assert 0 <= iou(one, other) <= 1 + 1e-9
+
+
+def test_a_face_found_twice_is_one_face() -> None:
+    one, again, other = Box(10, 10, 40, 40), Box(12, 11, 40, 40), Box(45, 10, 40, 40)
+    found = [Detection(one, 0.8), Detection(again, 0.9), Detection(other, 0.7)]
+    assert [face.box for face in distinct(found)] == [again, other]
+
+
+# ---- frames ------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("size", [(1280, 720), (720, 1280), (641, 481), (333, 777), (176, 144), (1919, 1081)])
+def test_boxes_in_windows_are_those_of_the_whole_frame(size: tuple[int, int]) -> None:
+    width, height = size
+    detector = SquareDetector()
+    watching = analyser(detector)
+    step = max(width / 320, 1)
+    side = round(30 * step)
+    for number in range(8):
+        left, top = width // 3 + 3 * number, height // 2 - 2 * number
+        analysis = watching.analyse(scene((left, top, side), size=size), seq=number, seconds=number / 25)
+        assert analysis.full == (number == 0)
+        assert len(analysis.faces) == 1
+        assert boxes(analysis)[0] == pytest.approx((left, top, side, side), abs=1.6 * step)
+    assert max(w * h for w, h in detector.shown[1:]) <= 96 * 96 < detector.shown[0][0] * detector.shown[0][1]
+
+
+def test_a_large_face_is_searched_at_a_reduced_size() -> None:
+    detector = SquareDetector()
+    watching = analyser(detector)
+    for number in range(5):
+        analysis = watching.analyse(scene((300 + 4 * number, 50, 600)), seq=number, seconds=number / 25)
+        assert boxes(analysis)[0] == pytest.approx((300 + 4 * number, 50, 600, 600), abs=12)
+    assert all(w <= 128 and h <= 128 for w, h in detector.shown[1:])
+
+
+def test_a_new_face_is_found_within_full_every_frames() -> None:
+    watching = analyser(SquareDetector(), full_every=4)
+    for number in range(12):
+        squares = [(200, 200, 120)] + ([(900, 300, 120)] if number >= 5 else [])
+        analysis = watching.analyse(scene(*squares), seq=number, seconds=number / 25)
+        assert analysis.full == (number % 4 == 0)
+        assert len(analysis.faces) == (2 if number >= 8 else 1)
+
+
+def test_a_lost_face_is_searched_in_the_whole_frame_at_once() -> None:
+    watching = analyser(SquareDetector(), full_every=100)
+    for number, left in enumerate((200, 205, 210, 800, 805)):
+        analysis = watching.analyse(scene((left, 200, 120)), seq=number, seconds=number / 25)
+        assert boxes(analysis)[0].x == pytest.approx(left, abs=5)
+        assert analysis.full == (number in (0, 3))
+
+
+def test_two_faces_side_by_side_stay_two() -> None:
+    watching = analyser(SquareDetector(), full_every=100)
+    squares = ((200, 200, 120), (350, 210, 120), (900, 400, 120))
+    for number in range(6):
+        analysis = watching.analyse(scene(*squares), seq=number, seconds=number / 25)
+        assert [face.track for face in analysis.faces] == [1, 2, 3]
+        found = sorted(boxes(analysis))
+        assert [box.x for box in found] == pytest.approx([200, 350, 900], abs=5)
+        assert [box.w for box in found] == pytest.approx([120, 120, 120], abs=8)
+
+
+def test_any_frame_may_be_the_first() -> None:
+    watching = analyser(SquareDetector(), full_every=10)
+    analysis = watching.analyse(scene((200, 200, 120)), seq=7, seconds=0.3)
+    assert analysis.full and len(analysis.faces) == 1
+
+
+# ---- what is handed over -----------------------------------------------------------------------------------
+
+
+def test_boxes_are_clipped_and_rounded() -> None:
+    analysis = analyser(SquareDetector()).analyse(scene((-60, 650, 200)), seq=0, seconds=0)
+    (face,) = analysis.faces
+    assert face.box == pytest.approx((0, 650, 140, 70), abs=5)
+    assert face.box.x + face.box.w <= 1280 and face.box.y + face.box.h <= 720
+    assert all(round(value, 1) == value for value in face.box) and round(face.score, 4) == face.score
+
+
+def test_only_good_faces_have_crops_in_the_order_of_faces() -> None:
+    picture = scene((100, 100, 60), (500, 300, 150), (900, 100, 200))
+    analysis = analyser(SquareDetector(), GRAY, COLOUR, min_face=100).analyse(picture, seq=0, seconds=0)
+    assert [face.track for face in analysis.faces] == [1, 2, 3]
+    assert sorted(face.status for face in analysis.faces) == ["ok", "ok", "small"]
+    assert analysis.crops[GRAY].shape == (2, 48, 48, 1) and analysis.crops[GRAY].dtype == np.uint8
+    assert analysis.crops[COLOUR].shape == (2, 64, 64, 3)
+    nobody = analyser(SquareDetector(), COLOUR).analyse(scene(), seq=0, seconds=0)
+    assert nobody.faces == [] and nobody.crops[COLOUR].shape == (0, 64, 64, 3)
+
+
+def test_a_blurred_face_has_a_box_and_no_crop() -> None:
+    detector, sharp = SquareDetector(), scene((300, 200, 200))
+    blurred = Picture(np.asarray(cv2.GaussianBlur(sharp.y, (0, 0), 12), np.uint8), sharp.u, sharp.v)
+    for picture, limit, status in ((sharp, 20, "ok"), (blurred, 20, "blurred"), (blurred, 0, "ok")):
+        analysis = analyser(detector, blur=limit).analyse(picture, seq=0, seconds=0)
+        assert [face.status for face in analysis.faces] == [status]
+        assert len(analysis.crops[GRAY]) == (status == "ok")
+
+
+def test_without_a_tracker_faces_are_numbered_in_each_picture() -> None:
+    stills = FaceAnalyser(SquareDetector(), None, [GRAY], FaceOptions())
+    for picture in (scene((100, 100, 150), (500, 300, 90)), scene((700, 300, 90), ground=90)):
+        analysis = stills.analyse(picture, seq=0, seconds=0)
+        assert [face.track for face in analysis.faces] == list(range(1, len(analysis.faces) + 1))
+        assert [face.score for face in analysis.faces] == sorted(
+            (f.score for f in analysis.faces), reverse=True
+        )
+        assert analysis.full and not analysis.cut
+
+
+# ---- beginning anew ----------------------------------------------------------------------------------------
+
+
+def test_a_cut_ends_all_tracks_and_an_occluder_does_not() -> None:
+    watching = analyser(SquareDetector(), full_every=100)
+    ids, cuts = [], []
+    plan = [(40, 3), (90, 3)]  # grounds and how many frames of each
+    for number, ground in enumerate(ground for ground, count in plan for _ in range(count)):
+        analysis = watching.analyse(scene((200, 200, 150), ground=ground), seq=number, seconds=number / 25)
+        ids.append([face.track for face in analysis.faces])
+        cuts.append(analysis.cut)
+    assert ids == [[1]] * 3 + [[2]] * 3
+    assert cuts == [False, False, False, True, False, False]
+    big = scene((200, 200, 150), (700, 100, 500), ground=90)  # comes out of nothing, a quarter of the frame
+    assert not watching.analyse(big, seq=6, seconds=6 / 25).cut
+
+
+def test_another_size_is_a_cut() -> None:
+    watching = analyser(SquareDetector(), full_every=100)
+    first = watching.analyse(scene((200, 200, 120)), seq=0, seconds=0)
+    second = watching.analyse(scene((100, 100, 60), size=(640, 250)), seq=1, seconds=0.04)
+    assert second.cut and second.full
+    assert [first.faces[0].track, second.faces[0].track] == [1, 2]
+
+
+def test_reset_goes_on_from_the_track_that_is_asked_for() -> None:
+    watching = analyser(SquareDetector(), full_every=100)
+    assert watching.analyse(scene((200, 200, 120)), seq=0, seconds=0).faces[0].track == 1
+    watching.reset(first_track=41)
+    analysis = watching.analyse(scene((200, 200, 120), ground=100), seq=1, seconds=0.04)
+    assert analysis.faces[0].track == 41 and analysis.full and not analysis.cut
+
+
+@pytest.mark.parametrize("size", [(1, 1), (2, 2), (3, 1), (1, 40), (31, 33)])
+def test_tiny_frames_have_no_faces(size: tuple[int, int]) -> None:
+    watching = analyser(SquareDetector())
+    for number in range(3):
+        analysis = watching.analyse(scene(size=size), seq=number, seconds=number / 25)
+        assert analysis.faces == [] and not analysis.cut
