@@ -226,8 +226,10 @@ def _snapped(start: float, length: float, limit: int) -> tuple[int, int]:
     margin = max(_MARGIN * length, _LEAST_MARGIN)
     low, high = max(start - margin, 0.0), min(start + length + margin, float(limit))
     size = max(-(-int(np.ceil(high - low)) // _STRIDE), 1) * _STRIDE
-    last = max(limit - size, 0) // _STEP * _STEP
+    last = -(-max(limit - size, 0) // _STEP) * _STEP
     first = min(max(round((low + high - size) / 2 / _STEP), 0) * _STEP, last)
+    if first + size < min(start + length, limit):  # at the frame's end there was no margin to lose
+        size += _STRIDE
     return first, min(first + size, limit)
 
 

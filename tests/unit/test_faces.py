@@ -20,7 +20,7 @@ GRAY, COLOUR = CropSpec(), CropSpec(64, 64, 3)
 
 
 class SquareDetector:
-    """Finds bright squares: a detector whose truth is known to the pixel. Notes the images that it is shown."""
+    """Finds bright squares, whose truth is known to the pixel. Notes the images that it is shown."""
 
     def __init__(self) -> None:
         self.shown: list[tuple[int, int]] = []
@@ -45,7 +45,8 @@ def scene(*squares: tuple[int, int, int], size: tuple[int, int] = (1280, 720), g
 
 
 def analyser(detector: SquareDetector, *crops: CropSpec, **options: float) -> FaceAnalyser:
-    return FaceAnalyser(detector, Sort(SortOptions()), crops or (GRAY,), FaceOptions(**options))
+    judged = FaceOptions.model_validate(options)
+    return FaceAnalyser(detector, Sort(SortOptions()), crops or (GRAY,), judged)
 
 
 def boxes(analysis: Analysis) -> list[Box]:
@@ -207,8 +208,8 @@ def test_only_good_faces_have_crops_in_the_order_of_faces() -> None:
 
 def test_a_blurred_face_has_a_box_and_no_crop() -> None:
     detector, sharp = SquareDetector(), scene((300, 200, 200))
-    blurred = Picture(np.asarray(cv2.GaussianBlur(sharp.y, (0, 0), 12), np.uint8), sharp.u, sharp.v)
-    for picture, limit, status in ((sharp, 20, "ok"), (blurred, 20, "blurred"), (blurred, 0, "ok")):
+    blurred = Picture(np.asarray(cv2.GaussianBlur(sharp.y, (0, 0), 30), np.uint8), sharp.u, sharp.v)
+    for picture, limit, status in ((sharp, 100, "ok"), (blurred, 100, "blurred"), (blurred, 0, "ok")):
         analysis = analyser(detector, blur=limit).analyse(picture, seq=0, seconds=0)
         assert [face.status for face in analysis.faces] == [status]
         assert len(analysis.crops[GRAY]) == (status == "ok")

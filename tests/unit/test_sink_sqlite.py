@@ -51,20 +51,19 @@ def face(track: int, label: str | None, confidence: float = 0.5) -> Face:
 
 def expected_runs(shown: list[dict[int, str | None]]) -> list[tuple[int, str, float, float, int]]:
     """Track, label, since, until, frames of each run, worked out frame by frame."""
-    runs: list[list[object]] = []
-    current: dict[int, tuple[str | None, int, list[object] | None]] = {}
+    runs: list[tuple[int, str, float, float, int]] = []
+    current: dict[int, tuple[str | None, int, int]] = {}  # track → label, last frame, index of its run
     for seq, labels in enumerate(shown):
         for track, label in labels.items():
-            before, last, run = current.get(track, (None, -1000, None))
-            if label is None:
-                run = None
-            elif label != before or (seq - last) / FPS > 1.0 or run is None:
-                run = [track, label, seq / FPS, seq / FPS, 1]
-                runs.append(run)
-            else:
-                run[3], run[4] = seq / FPS, int(str(run[4])) + 1
-            current[track] = label, seq, run
-    return sorted(tuple(run) for run in runs)  # type: ignore[type-var]  # rows of one shape
+            before, last, index = current.get(track, (None, 0, -1))
+            if label is not None and label == before and (seq - last) / FPS <= 1.0:
+                _, _, since, _, frames = runs[index]
+                runs[index] = track, label, since, seq / FPS, frames + 1
+            elif label is not None:
+                index = len(runs)
+                runs.append((track, label, seq / FPS, seq / FPS, 1))
+            current[track] = label, seq, index
+    return sorted(runs)
 
 
 @settings(max_examples=60, deadline=None)

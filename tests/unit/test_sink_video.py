@@ -342,10 +342,11 @@ def test_finished_file_is_an_ordinary_seekable_mp4(tmp_path: Path) -> None:
     with av.open(path) as container:
         stream = container.streams.video[0]
         assert (stream.frames, stream.codec_context.name) == (200, "h264")
+        assert stream.duration is not None and stream.time_base is not None
         assert float(stream.duration * stream.time_base) == pytest.approx(8.0, abs=0.05)
         container.seek(int(6.0 / stream.time_base), stream=stream)
         first = next(container.decode(stream))
-        assert 3.0 < first.time <= 6.0
+        assert first.time is not None and 3.0 < first.time <= 6.0
     sink.close()
 
 
