@@ -45,7 +45,7 @@ class Component:
     summary: str
     target: str
     options: type[Options] = NoOptions
-    crop: CropSpec = CropSpec()
+    crop: CropSpec = CropSpec()  # noqa: RUF009 - a NamedTuple is immutable
     """Classifiers: the face crop to be handed over."""
     labels: tuple[str, ...] = ()
     """Classifiers: the names of the probabilities, in order."""

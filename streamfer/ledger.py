@@ -1,4 +1,4 @@
-"""The books of a run: captured = delivered + dropped(by reason) + in flight, per stream, classifier and sink."""
+"""The books of a run, per stream, classifier and sink: captured = delivered + dropped + in flight."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from streamfer import wire
-
 
 EARLIER_RUN = "earlier_run"
 """Why a best-effort sink has no frames from before a `--resume`."""

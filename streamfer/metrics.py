@@ -1,7 +1,7 @@
 """Every Prometheus metric of the service, by name; one process per stage writes them, the supervisor serves.
 
-prometheus_client's multiprocess mode keeps each process's values in files under PROMETHEUS_MULTIPROC_DIR, which
-must be set before this module is imported. No label carries a pid, a path, a URL or a version.
+prometheus_client's multiprocess mode keeps each process's values in files under PROMETHEUS_MULTIPROC_DIR,
+which must be set before this module is imported. No label carries a pid, a path, a URL or a version.
 """
 
 from __future__ import annotations

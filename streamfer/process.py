@@ -1,4 +1,4 @@
-"""One worker process as the supervisor sees it: spawned, watched, restarted with backoff, ended by escalation."""
+"""One worker process as the supervisor sees it: spawned, watched, restarted with backoff, ended."""
 
 from __future__ import annotations
 

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
+from threading import Thread
 from typing import TYPE_CHECKING
 
 import setproctitle
@@ -16,6 +18,8 @@ from streamfer.shm import DEFAULT_DIRECTORY
 from streamfer.transport import RuntimeDirectory
 
 if TYPE_CHECKING:
+    from wsgiref.simple_server import WSGIServer
+
     from streamfer.supervisor import Observer, Outcome
 
 PORTS_TO_TRY = 20
@@ -73,6 +77,12 @@ def run(
         runtime.remove()
 
 
+def _close(server: WSGIServer, thread: Thread) -> None:
+    server.shutdown()
+    server.server_close()
+    thread.join(timeout=2)
+
+
 def _serve_metrics(
     wanted: MetricsConfig, directory: Path, listening: Callable[[str], None]
 ) -> Callable[[], None]:
@@ -91,13 +101,7 @@ def _serve_metrics(
             reason = error.strerror or str(error)
             continue
         listening(f"http://{wanted.host}:{port}/metrics")
-
-        def close() -> None:
-            server.shutdown()
-            server.server_close()
-            thread.join(timeout=2)
-
-        return close
+        return partial(_close, server, thread)
     raise StartError(
         f"metrics.listen: {wanted.host}:{wanted.port}: {reason}; choose another port or end what has it"
     )

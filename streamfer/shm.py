@@ -5,9 +5,9 @@ The ring is an unnamed file in /dev/shm (O_TMPFILE). Readers of the same user op
 them, and no segment of a dead run is ever left behind. A plain mmap is used because
 `multiprocessing.shared_memory` registers each attach with a resource tracker that unlinks live segments.
 
-Layout: a page of header (magic, version, nonce, slots, slot bytes, then a generation per slot), then the slots.
-A slot's generation is odd while it is being written and even (and new) afterwards, so that a reader can tell
-that a slot was overwritten under it.
+Layout: a page of header (magic, version, nonce, slots, slot bytes, a generation per slot), then the slots. A
+slot's generation is odd while it is being written and even (and new) afterwards, so that a reader can tell that
+a slot was overwritten under it.
 """
 
 from __future__ import annotations

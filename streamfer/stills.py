@@ -1,4 +1,4 @@
-"""Faces and expressions of single pictures: the service's own detector, geometry and classifiers, in one call."""
+"""Faces and expressions of single pictures, by the service's own detector, geometry and classifiers."""
 
 from __future__ import annotations
 

@@ -1,8 +1,8 @@
 """ZeroMQ sockets between the processes of one pipeline, and the private directory they live in.
 
-The only importer of zmq. Data sockets are PUSH/PULL with bounded high-water marks: the receiver binds, so that
-it can be replaced while its senders keep their queues. Control is one ROUTER in the supervisor and one DEALER
-per worker.
+The only maker of sockets. Data sockets are PUSH/PULL with bounded high-water marks: the receiver binds, so
+that it can be replaced while its senders keep their queues. Control is one ROUTER in the supervisor and one
+DEALER per worker.
 """
 
 from __future__ import annotations

@@ -1,6 +1,7 @@
 """A worker process: reads its spec, runs its stage, and ends when the supervisor does.
 
-`python -m streamfer.worker TITLE`. Standard input carries one line of JSON and is then a lifeline: its end means that the supervisor is gone.
+`python -m streamfer.worker TITLE`. Standard input carries one line of JSON and is then a lifeline: its end
+means that the supervisor is gone.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Runs the real command in a real process and looks at what it leaves: for integration and end-to-end tests."""
+"""Runs the real command in a real process and looks at what it leaves."""
 
 from __future__ import annotations
 

@@ -46,7 +46,7 @@ def make_clip(path: Path, frames: int) -> Path:
             noise = rng.integers(0, 5, (HEIGHT // 4, WIDTH // 4), np.uint8)  # a sensor is never still
             grain = cv2.resize(noise, (WIDTH, HEIGHT), interpolation=cv2.INTER_NEAREST)
             image = cv2.add(image, cv2.merge([grain] * 3))
-            frame = av.VideoFrame.from_ndarray(image, format="bgr24")
+            frame = av.VideoFrame.from_ndarray(np.asarray(image, np.uint8), format="bgr24")
             frame.pts = index
             container.mux(stream.encode(frame))
         container.mux(stream.encode())

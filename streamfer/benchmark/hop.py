@@ -102,6 +102,10 @@ if __name__ == "__main__":
     else:
         print(
             json.dumps(
-                {"descriptor": send_frames(pixels=False), "pixels": send_frames(pixels=True), "idle_cpu_ms": idle()}
+                {
+                    "descriptor": send_frames(pixels=False),
+                    "pixels": send_frames(pixels=True),
+                    "idle_cpu_ms": idle(),
+                }
             )
         )

@@ -37,10 +37,12 @@ def run(clip: str, warm_up: int) -> dict[str, float]:
         for frame in container.decode(stream):
             if frames == warm_up:
                 cpu, wall = time.process_time(), time.perf_counter()
-            small = frame.reformat(WIDTH, height, "bgr24", threads=1).to_ndarray()
+            small = np.asarray(frame.reformat(WIDTH, height, "bgr24", threads=1).to_ndarray(), np.uint8)
             for found in detector.detect(small):
                 plane = frame.planes[0]
-                luma = np.frombuffer(plane, np.uint8).reshape(plane.height, plane.line_size)[:, : plane.width]
+                luma = np.frombuffer(memoryview(plane), np.uint8).reshape(plane.height, plane.line_size)[
+                    :, : plane.width
+                ]
                 crop = align(Picture(luma, luma, luma), _scaled(found, scale), CropSpec())
                 model.predict(crop[None])
                 faces += 1

@@ -74,14 +74,17 @@ def _ratios(
     slowest = max(alone, key=alone.__getitem__)
     rate = alone[slowest] / (full["wall"] * 1000)
     yield _at_least(f"pipeline frames/s over those of its slowest stage alone ({slowest})", rate, 0.9)
-    yield _at_most("CPU a frame over the plain loop's, every full frame searched", full["cpu"] / plain_cpu, 1.15)
-    yield _at_most(f"CPU a frame over the plain loop's, full_every {default}", windowed["cpu"] / plain_cpu, 0.6)
+    searched = "CPU a frame over the plain loop's"
+    yield _at_most(f"{searched}, every full frame searched", full["cpu"] / plain_cpu, 1.15)
+    yield _at_most(f"{searched}, full_every {default}", windowed["cpu"] / plain_cpu, 0.6)
     latency = hop["descriptor"]["median_ms"]
     yield _at_most("hop of a 1080p frame, median ms", latency, 0.15)
-    cost = (hop["descriptor"]["cpu_ms"] - hop["idle_cpu_ms"]) / (hop["pixels"]["cpu_ms"] - hop["idle_cpu_ms"])
+    idle = hop["idle_cpu_ms"]
+    cost = (hop["descriptor"]["cpu_ms"] - idle) / (hop["pixels"]["cpu_ms"] - idle)
     yield _at_most("CPU of that hop over sending the pixels", cost, 0.05)
     yield _at_most("first result, seconds after `streamfer run`", first, 3)
-    yield _at_most("memory of the whole pipeline, MB (PSS)", max(full["memory_mb"], windowed["memory_mb"]), 600, 0)
+    memory = max(full["memory_mb"], windowed["memory_mb"])
+    yield _at_most("memory of the whole pipeline, MB (PSS)", memory, 600, 0)
 
 
 def _raw(
@@ -118,7 +121,8 @@ def _at_least(what: str, value: float, limit: float) -> Line:
 def first_result(clip: Path, out: Path) -> float:
     """Seconds from the start of the command to the first line on disk."""
     began = time.perf_counter()
-    command = [sys.executable, "-c", "from streamfer.cli import main; main()", "run", str(clip), "--out", str(out)]
+    program = "from streamfer.cli import main; main()"
+    command = [sys.executable, "-c", program, "run", str(clip), "--out", str(out)]
     with subprocess.Popen(command, stderr=subprocess.DEVNULL) as process:
         results = out / "results.jsonl"
         while not (results.exists() and results.stat().st_size):

@@ -14,8 +14,9 @@ COMMANDS = ("run", "demo", "predict", "check", "plugins", "schema", "doctor", "b
 
 HELP = """Facial-expression analytics on video.
 
-Point it at a recording and get, for every face in every frame, who it is (a track), where it is (a box) and
-what it shows (seven expressions), as JSON Lines, a SQLite database and an annotated video.
+Point it at a recording and get, for every face in every frame, who it is (a track),
+where it is (a box) and what it shows (seven expressions): JSON Lines, a SQLite database,
+an annotated video.
 
 [bold]streamfer demo[/] shows all of it on a sample clip. [bold]streamfer run clip.mp4[/] analyses your own."""
 

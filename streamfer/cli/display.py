@@ -8,8 +8,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColumn, TaskID, TextColumn
-from rich.progress import Task, TimeRemainingColumn
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    ProgressColumn,
+    Task,
+    TaskID,
+    TextColumn,
+    TimeRemainingColumn,
+)
 from rich.table import Table
 from rich.text import Text
 
@@ -125,8 +133,9 @@ class Display:
         self.console.print(f", {outcome.restarts} restarts of a stage" if outcome.restarts else "")
         for output in outcome.outputs:
             path = Path(output)
-            size = f"  ({path.stat().st_size / 1000:,.0f} kB)" if path.is_file() else ""
-            self.console.print(Text(f"wrote {output}{size}", style="green"), soft_wrap=True)
+            if path.is_file():  # a stream without a single picture leaves no video
+                size = f"{path.stat().st_size / 1000:,.0f} kB"
+                self.console.print(Text(f"wrote {output}  ({size})", style="green"), soft_wrap=True)
 
 
 def _ledger(rows: list[Row]) -> Table:

@@ -87,7 +87,8 @@ def _shared_memory(what: str) -> Iterator[Finding]:
     yield Finding(
         what,
         "ok",
-        f"/dev/shm: {free.f_bavail * free.f_frsize / 1e6:,.0f} MB free; a 1080p stream takes {ring.size / 1e6:.0f} MB",
+        f"/dev/shm: {free.f_bavail * free.f_frsize / 1e6:,.0f} MB free; "
+        f"a 1080p stream takes {ring.size / 1e6:.0f} MB",
     )
 
 
@@ -167,7 +168,9 @@ def _training(what: str) -> Iterator[Finding]:
         yield Finding(what, "ok", f"TensorFlow {version('tensorflow')}")
     except PackageNotFoundError:
         yield Finding(
-            what, "note", "TensorFlow is not installed; only training needs it (pip install streamfer[train])"
+            what,
+            "note",
+            "TensorFlow is not installed; only training needs it (pip install 'streamfer\\[train]')",
         )
 
 

@@ -4,6 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
@@ -49,10 +53,25 @@ def verified(card: str) -> tuple[dict[str, Any], bytes]:
     return facts, model
 
 
+@contextmanager
+def _without_native_chatter() -> Iterator[None]:
+    """LiteRT tells each user's terminal which delegate it made, and has no switch for it. What goes wrong is
+    raised all the same."""
+    sys.stderr.flush()
+    kept, null = os.dup(2), os.open(os.devnull, os.O_WRONLY)
+    try:
+        os.dup2(null, 2)
+        yield
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept)
+        os.close(null)
+
+
 class LiteRTModel:
     """An image classifier: uint8 crops in, probabilities out, one crop at a time.
 
-    One at a time because a batch gains nothing on one thread, and because a row must not depend on the others.
+    One at a time because a batch gains nothing on one thread, and a row must not depend on the others.
     """
 
     def __init__(self, card: str) -> None:
@@ -60,8 +79,9 @@ class LiteRTModel:
 
         self.card, model = verified(card)
         try:
-            self._interpreter = Interpreter(model_content=model, num_threads=1)
-            self._interpreter.allocate_tensors()
+            with _without_native_chatter():
+                self._interpreter = Interpreter(model_content=model, num_threads=1)
+                self._interpreter.allocate_tensors()
         except (ValueError, RuntimeError) as error:
             raise StartError(f"{card}: LiteRT cannot run this model: {error}") from error
         asked = self._interpreter.get_input_details()[0]

@@ -74,9 +74,11 @@ class Stage(ABC):
 
     def started(self, start: wire.Start) -> None:
         """The supervisor's go-ahead."""
+        return
 
     def command(self, message: wire.ToWorker) -> None:
         """A word of the supervisor other than start and stop."""
+        return
 
     def stop(self) -> wire.Stopped:
         """Finish in good order."""
@@ -143,6 +145,7 @@ class PullStage(Stage):
 
     def idle(self) -> None:
         """Called at least every `timeout` seconds, with or without input."""
+        return
 
     def work(self) -> None:
         while True:

@@ -348,6 +348,13 @@ class Silent(Lines):
         return []
 
 
+class Failing(Lines):
+    def write(self, result: Result, picture: Picture | None) -> None:
+        if result.seq == 25:
+            raise OSError("no space")
+        super().write(result, picture)
+
+
 class Miscounting(Lines):
     def open(self, streams: Sequence[StreamPlan], *, resume: bool) -> Found:
         found = super().open(streams, resume=resume)
@@ -364,6 +371,7 @@ class Miscounting(Lines):
         (Late, "after a crash"),
         (Silent, "names what it writes"),
         (Miscounting, "delivered=10"),
+        (Failing, "failed when it was resumed"),
     ],
 )
 def test_a_flawed_sink_is_caught(sink: type[Lines], said: str, tmp_path: Path) -> None:

@@ -43,4 +43,9 @@ def test_it_runs(tree: Path, name: str, out: str, streams: list[str], classifier
 
 
 def test_every_configuration_is_run_here() -> None:
-    assert {path.stem for path in (ROOT / "configs").glob("*.yaml")} == {"demo", "recording", "folder", "compare"}
+    assert {path.stem for path in (ROOT / "configs").glob("*.yaml")} == {
+        "demo",
+        "recording",
+        "folder",
+        "compare",
+    }

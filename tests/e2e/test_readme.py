@@ -54,7 +54,9 @@ def test_the_example_line_keeps_the_schema() -> None:
     jsonschema.validate(json.loads(line), schema())
 
 
-def test_the_python_example_runs(folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_python_example_runs(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     monkeypatch.chdir(folder)
     exec(next(text for kind, text in BLOCKS if kind == "python"))
     assert "happy" in capsys.readouterr().out

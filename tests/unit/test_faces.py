@@ -5,7 +5,7 @@ from __future__ import annotations
 import cv2
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
@@ -58,6 +58,7 @@ def boxes(analysis: Analysis) -> list[Box]:
 sides = st.integers(40, 2000)
 
 
+@settings(deadline=None)  # a slow machine is no failure
 @given(sides, sides, st.data())
 def test_a_window_holds_the_face_and_lies_on_the_grid(width: int, height: int, data: st.DataObject) -> None:
     box = Box(
@@ -93,6 +94,7 @@ windows = st.builds(
 )
 
 
+@settings(deadline=None)
 @given(st.lists(windows, max_size=6))
 def test_merged_windows_cover_the_same_for_less(before: list[Window]) -> None:
     after = merged(before)
@@ -108,6 +110,7 @@ def test_merged_windows_cover_the_same_for_less(before: list[Window]) -> None:
         )
 
 
+@settings(deadline=None)
 @given(st.floats(1, 100), st.floats(1, 100), st.floats(-150, 150), st.floats(-150, 150))
 def test_overlap_is_symmetric_and_one_for_the_same(w: float, h: float, x: float, y: float) -> None:
     one, other = Box(0, 0, w, h), Box(x, y, h, w)

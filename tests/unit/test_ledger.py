@@ -19,7 +19,9 @@ def ledger(classifier: str, seq: int, corrupt: int = 0) -> wire.Ledger:
 
 
 steps = st.lists(
-    st.tuples(st.sampled_from(list(SINKS)), st.sampled_from(CLASSIFIERS), st.integers(0, 99), st.integers(0, 9)),
+    st.tuples(
+        st.sampled_from(list(SINKS)), st.sampled_from(CLASSIFIERS), st.integers(0, 99), st.integers(0, 9)
+    ),
     max_size=60,
 )
 

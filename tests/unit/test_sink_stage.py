@@ -76,7 +76,9 @@ def written(path: Path, classifier: str) -> list[int]:
     return [line["seq"] for line in lines if line["classifier"] == classifier]
 
 
-arrivals = st.lists(st.tuples(st.sampled_from(["one", "two"]), st.integers(0, 12), st.integers(0, 3)), max_size=60)
+arrivals = st.lists(
+    st.tuples(st.sampled_from(["one", "two"]), st.integers(0, 12), st.integers(0, 3)), max_size=60
+)
 
 
 @settings(deadline=None, max_examples=30)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
@@ -34,6 +34,7 @@ boxes = st.builds(
 clips = st.lists(st.lists(boxes, max_size=6), min_size=1, max_size=12)
 
 
+@settings(deadline=None)  # a slow machine is no failure
 @given(clips, st.floats(0.001, 2))
 def test_ids_are_unique_in_a_frame_and_new_ones_rise(clip: list[list[Detection]], step: float) -> None:
     sort, highest = tracker(), 0
@@ -47,6 +48,7 @@ def test_ids_are_unique_in_a_frame_and_new_ones_rise(clip: list[list[Detection]]
         highest = max([highest, *ids])
 
 
+@settings(deadline=None)
 @given(clips, st.floats(0.001, 2))
 def test_two_runs_give_the_same_ids(clip: list[list[Detection]], step: float) -> None:
     one, other = tracker(), tracker()
@@ -54,6 +56,7 @@ def test_two_runs_give_the_same_ids(clip: list[list[Detection]], step: float) ->
         assert one.update(found, number * step) == other.update(found, number * step)
 
 
+@settings(deadline=None)
 @given(st.data())
 def test_the_order_of_detections_does_not_matter(data: st.DataObject) -> None:
     columns = data.draw(st.lists(st.integers(0, 9), min_size=1, max_size=6, unique=True))
@@ -69,6 +72,7 @@ def test_the_order_of_detections_does_not_matter(data: st.DataObject) -> None:
         assert other.update([found[c] for c in shuffled], number * FRAME) == [named[c] for c in shuffled]
 
 
+@settings(deadline=None)
 @given(st.lists(st.floats(0, 30), max_size=8))
 def test_a_frame_without_faces_has_no_ids(times: list[float]) -> None:
     sort = tracker()
@@ -148,12 +152,12 @@ def test_who_was_swapped_behind_a_hand_has_a_new_id_once_in_the_clear() -> None:
     assert sort.update([face(100)], 30 * FRAME, looks(1)) == [2]
 
 
-def test_who_stayed_keeps_the_id_when_another_comes_back_near() -> None:
+def test_who_stayed_comes_before_who_may_come_back() -> None:
     sort = tracker()
-    assert sort.update([face(100), face(160)], 0.0) == [1, 2]
-    assert sort.update([face(160)], FRAME) == [2]
-    # Now the second face has moved to the left, to between the two, and the first is back at its left.
-    assert sort.update([face(95), face(150)], 2 * FRAME) == [1, 2]
+    assert sort.update([face(100), face(125)], 0.0) == [1, 2]
+    assert sort.update([face(125)], FRAME) == [2]
+    # The second moves to where the first was lost: nearer to that one's place, and still the second.
+    assert sort.update([face(106)], 2 * FRAME) == [2]
 
 
 def test_motion_is_expected_to_go_on_and_to_fade() -> None:

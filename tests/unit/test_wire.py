@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+
 import msgspec
 import pytest
 from hypothesis import given
@@ -74,10 +76,8 @@ def test_foreign_bytes_are_refused_and_nothing_else_happens(payload: bytes) -> N
 def test_a_damaged_message_is_refused_or_still_valid(message: wire.Data, draw: st.DataObject) -> None:
     payload = bytearray(wire.encode(message))
     payload[draw.draw(st.integers(0, len(payload) - 1))] ^= draw.draw(st.integers(1, 255))
-    try:
+    with contextlib.suppress(wire.WireError):
         wire.decode_data(bytes(payload))
-    except wire.WireError:
-        pass
 
 
 def test_another_version_is_refused() -> None:
