@@ -16,8 +16,8 @@ class Picture:
     """One upright frame in I420.
 
     `y` is uint8 (height, width); `u` and `v` are uint8 (⌈height/2⌉, ⌈width/2⌉). The arrays may be strided
-    views of somebody else's memory, valid only until that owner goes on. `full_range` tells whether luma spans
-    0..255 or the limited 16..235 that most H.264 carries.
+    views of somebody else's memory, valid only until that owner goes on. `full_range` tells whether luma
+    spans 0..255 or the limited 16..235 that most H.264 carries.
     """
 
     y: Plane

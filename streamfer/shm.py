@@ -6,8 +6,8 @@ them, and no segment of a dead run is ever left behind. A plain mmap is used bec
 `multiprocessing.shared_memory` registers each attach with a resource tracker that unlinks live segments.
 
 Layout: a page of header (magic, version, nonce, slots, slot bytes, a generation per slot), then the slots. A
-slot's generation is odd while it is being written and even (and new) afterwards, so that a reader can tell that
-a slot was overwritten under it.
+slot's generation is odd while it is being written and even (and new) afterwards, so that a reader can tell
+that a slot was overwritten under it.
 """
 
 from __future__ import annotations

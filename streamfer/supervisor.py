@@ -300,9 +300,8 @@ class Supervisor:
                 process.spawn_at = time.monotonic() + delay
                 return
             metrics.circuit_open.labels(process.name).set(1)
-            failure = FatalError(
-                f"{process.name}: died {process.backoff.failures} times without finishing a frame, last: {cause}"
-            )
+            times = f"died {process.backoff.failures} times without finishing a frame"
+            failure = FatalError(f"{process.name}: {times}, last: {cause}")
         if stream is None:
             raise failure
         self._fail(stream, failure)

@@ -18,7 +18,7 @@ Point it at a recording and get, for every face in every frame, who it is (a tra
 where it is (a box) and what it shows (seven expressions): JSON Lines, a SQLite database,
 an annotated video.
 
-[bold]streamfer demo[/] shows all of it on a sample clip. [bold]streamfer run clip.mp4[/] analyses your own."""
+[bold]streamfer demo[/] shows all of it on a sample clip; [bold]streamfer run clip.mp4[/] takes your own."""
 
 
 def make_app() -> typer.Typer:
