@@ -201,11 +201,11 @@ class FaceAnalyser:
 
     def _is_cut(self, picture: Picture) -> bool:
         """Whether this frame begins a new scene: hardly a thing of the one before is where it was."""
-        before, now = self._thumbnail, _thumbnail(picture)
+        before, now = self._thumbnail, thumbnail(picture)
         self._thumbnail = now
         if before is None:
             return False
-        return before.shape != now.shape or bool(np.mean(np.abs(now - before) > _CHANGED) > 0.5)
+        return before.shape != now.shape or changed(before, now) > 0.5
 
 
 # ---- windows -----------------------------------------------------------------------------------------------
@@ -291,7 +291,12 @@ def _even_span(start: int, stop: int, scale: float, limit: int) -> tuple[int, in
     return low, limit if stop * scale > limit - 2 else max(round(stop * scale / 2) * 2, low + 1)
 
 
-def _thumbnail(picture: Picture) -> NDArray[np.int16]:
+def changed(before: NDArray[np.int16], now: NDArray[np.int16]) -> float:
+    """The share of a thumbnail's cells that have changed, 0..1."""
+    return float(np.mean(np.abs(now - before) > _CHANGED))
+
+
+def thumbnail(picture: Picture) -> NDArray[np.int16]:
     """A coarse luma image, int16 (rows, columns): every so-manieth pixel, then means of 4×4."""
     step_x, step_y = max(picture.width // _THUMBNAIL, 1), max(picture.height // _THUMBNAIL, 1)
     sparse = np.ascontiguousarray(picture.y[step_y // 2 :: step_y, step_x // 2 :: step_x])

@@ -357,7 +357,7 @@ class Supervisor:
             process.failure = (message.line, message.status)
         elif isinstance(message, wire.Ended):
             ended = self._streams[message.stream]
-            ended.books.captured, ended.books.complete = message.count, True
+            ended.books.captured, ended.books.complete = max(ended.books.captured, message.count), True
             if message.error is not None:
                 ended.failure = FatalError(message.error)
             self._finish_if_done(ended)
@@ -389,8 +389,13 @@ class Supervisor:
                     taken = self._streams[name]
                     taken.leased = max(taken.leased, ledger.last_track)
         if self._booted:
+            streams = [s for s in self._streams.values() if process.name in s.planned.path and not s.finished]
+            for stream in streams:
+                stream.attempt += 1
             self._start_shared(process, again=again)
-            self._replay_through(process)
+            for stream in streams:
+                if stream.capture.ready:
+                    self._tell(stream.capture, wire.Replay(stream.attempt))
         elif all(shared.ready for shared in self._shared.values()):
             self._all_ready()
 
@@ -403,7 +408,7 @@ class Supervisor:
                 stream.attempt = 1
                 self._say(logging.INFO, f"{stream.planned.name}: going on at frame {first}")
         for process in self._shared.values():
-            self._start_shared(process, again=process.starts > 1)
+            self._start_shared(process, again=False)
         for stream in self._streams.values():
             if stream.capture.ready:
                 self._start_capture(stream)
@@ -414,8 +419,10 @@ class Supervisor:
         if isinstance(stage, DetectSpec):
             firsts = {name: self._streams[name].leased + 1 for name in stage.routes}
             start = wire.Start(first_tracks=firsts, again=again)
-        elif isinstance(stage, SinkSpec) and not stage.durable:
-            start = wire.Start(held={name: s.books.held(stage.sink) for name, s in self._streams.items()})
+        elif isinstance(stage, SinkSpec):
+            attempts = {name: stream.attempt for name, stream in self._streams.items()}
+            held = {} if stage.durable else {n: s.books.held(stage.sink) for n, s in self._streams.items()}
+            start = wire.Start(attempts=attempts, held=held)
         self._tell(process, start)
 
     def _start_capture(self, stream: _Stream) -> None:
@@ -424,13 +431,6 @@ class Supervisor:
         self._tell(stream.capture, wire.Start(first=stream.books.released() + 1, attempt=stream.attempt))
         if self._draining:
             self._tell(stream.capture, wire.Drain())
-
-    def _replay_through(self, process: Process) -> None:
-        for stream in self._streams.values():
-            if process.name in stream.planned.path and not stream.finished:
-                stream.attempt += 1
-                if stream.capture.ready:
-                    self._tell(stream.capture, wire.Replay(stream.attempt))
 
     def _acked(self, process: Process, message: wire.Ack) -> None:
         stage = self._stages[process.name]

@@ -190,12 +190,14 @@ class Stopped(_Message, frozen=True, tag="stopped"):
 
 class Start(_Message, frozen=True, tag="start"):
     """Begin. Capture: produce from frame `first` on, tagged with `attempt`. Detect: ids from `first_tracks`;
-    `again` if it succeeds one that died. Best-effort sinks: go on behind what is `held` already."""
+    `again` if it succeeds one that died. Sinks: take frames of these `attempts` or later; best-effort ones go
+    on behind what is `held` already."""
 
     first: int = 0
     attempt: int = 0
     first_tracks: dict[str, int] = {}
     again: bool = False
+    attempts: dict[str, int] = {}
     held: dict[str, list[Ledger]] = {}
 
 

@@ -19,6 +19,9 @@ from streamfer.transport import Sockets
 from streamfer.types import Result
 
 
+BEFORE = -1
+
+
 @dataclass
 class _Record:
     """How far one (stream, classifier) is."""
@@ -28,12 +31,14 @@ class _Record:
     dropped: dict[str, int] = field(default_factory=dict)
     last_track: int = 0
     attempt: int | None = None
+    """Of the last frame taken; BEFORE if that was in another process's life, None if there was none."""
     ended: bool = False
 
 
 @dataclass
 class _Stream:
     records: dict[str, _Record]
+    attempt: int = 0
     pending: int = 0
     ended: bool = False
 
@@ -52,6 +57,8 @@ class SinkStage(PullStage):
         self._seconds = metrics.stage_seconds.labels("sink")
 
     def started(self, start: wire.Start) -> None:
+        for stream, attempt in start.attempts.items():
+            self._streams[stream].attempt = attempt
         for stream, ledgers in start.held.items():
             self._go_on(stream, ledgers)
 
@@ -72,7 +79,8 @@ class SinkStage(PullStage):
 
     def _go_on(self, stream: str, ledgers: Iterable[wire.Ledger]) -> None:
         for one in ledgers:
-            record = _Record(one.seq, one.delivered, dict(one.dropped), one.last_track)
+            attempt = BEFORE if one.seq >= 0 else None
+            record = _Record(one.seq, one.delivered, dict(one.dropped), one.last_track, attempt)
             self._streams[stream].records[one.classifier] = record
 
     def handle(self, message: wire.Data, parts: list[bytes]) -> None:
@@ -96,7 +104,7 @@ class SinkStage(PullStage):
 
     def _take(self, stream: _Stream, record: _Record, message: wire.Scored) -> None:
         frame = message.frame
-        if frame.seq != record.seq + 1:
+        if frame.seq != record.seq + 1 or frame.attempt < stream.attempt:
             return
         began = time.perf_counter()
         discontinuity = message.discontinuity or record.attempt not in (None, frame.attempt)
@@ -133,7 +141,7 @@ class SinkStage(PullStage):
             self._flush_at = now + BEAT_SECONDS
 
     def _end(self, name: str, stream: _Stream, record: _Record, count: int) -> None:
-        if record.seq != count - 1:
+        if record.seq < count - 1:
             return  # frames before it are still to come again
         record.ended = True
         if all(other.ended for other in stream.records.values()):

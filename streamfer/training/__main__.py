@@ -23,8 +23,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"error: {error}", file=sys.stderr)
         return error.status
     except KeyboardInterrupt:
-        print("stopped; the same command goes on after the last complete epoch", file=sys.stderr)
+        resume = "; the same command goes on after the last epoch" if options.command == "train" else ""
+        print(f"stopped{resume}", file=sys.stderr)
         return 130
+    except ModuleNotFoundError as error:
+        if error.name not in ("keras", "tensorflow"):
+            raise
+        print(f"error: {options.command} needs {error.name}: pip install 'streamfer[train]'", file=sys.stderr)
+        return 2
     return 0
 
 

@@ -149,7 +149,7 @@ def _trainer(recipe: Recipe, model: keras.Model, steps: int) -> keras.Model:
         optimizer=_optimizer(recipe, steps),
         loss=keras.losses.CategoricalCrossentropy(from_logits=True),
         metrics=["accuracy"],
-        jit_compile=False,  # XLA's convolutions are several times slower than oneDNN's on a CPU
+        jit_compile=False,  # XLA compiles for long and was no faster on a CPU
     )
     trainer.optimizer.build(trainer.trainable_variables)
     return trainer

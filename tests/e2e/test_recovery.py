@@ -67,15 +67,18 @@ def test_a_killed_worker_costs_nothing(victim: str, clip: Path, frames: int, tmp
 
 
 def assert_tracks_are_never_used_again(out: Path) -> None:
-    """Behind a discontinuity all track ids are new."""
+    """Behind a discontinuity all track ids are new, and what dies leaves a discontinuity."""
     before: set[int] = set()
     current: set[int] = set()
+    discontinuities = 0
     for line in lines(out / "results.jsonl"):
         if line.get("discontinuity"):
             before |= current
             current = set()
+            discontinuities += 1
         current |= {face["track"] for face in line["faces"]}
         assert not before & current, line
+    assert discontinuities
 
 
 def test_a_discontinuity_is_marked(clip: Path, frames: int, tmp_path: Path) -> None:

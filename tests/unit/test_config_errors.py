@@ -400,8 +400,8 @@ def test_two_streams_of_one_name_from_a_folder(folder: Path) -> None:
 
 
 def test_one_mistake_is_told_once(folder: Path) -> None:
-    text = changed("[cnn]", "[{name: resnet, as: mine}]").replace("{path", "{classifiers: [mine], path")
-    assert problems(folder, text) == ["c.yaml:4: classifiers.0.name: no classifier 'resnet'; there are: cnn"]
+    text = changed("[cnn]", "[cnn, {name: resnet, as: mine}]").replace("{path", "{classifiers: [mine], path")
+    assert problems(folder, text) == ["c.yaml:4: classifiers.1.name: no classifier 'resnet'; there are: cnn"]
     text = changed("classifiers: [cnn]", "classifiers: cnn").replace("{path", "{classifiers: [cnn], path")
     assert len(problems(folder, text)) == 1
 

@@ -290,6 +290,7 @@ def test_served_crops_are_the_training_images(
     training_faces: list[tuple[NDArray[np.uint8], Picture, Detection]],
 ) -> None:
     assert len(training_faces) > 100
+    print(f"mean likeness {mean_likeness(training_faces):.3f} on {len(training_faces)} images")
     assert mean_likeness(training_faces) > SERVED
 
 
@@ -303,6 +304,7 @@ def test_another_geometry_would_not_serve_them(
 ) -> None:
     assert callable(wrong_geometry)
     wrong_geometry(*wrong)
+    print(f"mean likeness {mean_likeness(training_faces):.3f} with the geometry moved by {wrong}")
     assert mean_likeness(training_faces) < SERVED - 0.08
 
 
