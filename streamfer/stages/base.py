@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from itertools import zip_longest
 
 import zmq  # types only; sockets are made by streamfer.transport
 
@@ -63,6 +63,7 @@ class Stage(ABC):
         self.frames = 0
         self.bad_messages = 0
         self._next_beat = 0.0
+        self._outgoing: dict[zmq.Socket[bytes], list[bytes]] = {}
 
     @abstractmethod
     def setup(self) -> wire.Ready:
@@ -120,11 +121,18 @@ class Stage(ABC):
         self._next_beat = now + BEAT_SECONDS
         self.link.send(wire.Beat(self.frames, self.bad_messages))
 
-    def send(self, socket: zmq.Socket[bytes], parts: Sequence[bytes]) -> None:
-        """Send down the pipeline; waits, attending to the supervisor, while the receiver is full."""
-        while not try_send(socket, parts):
-            self.waiter.wait(0.005)
-            self.attend()
+    def post(self, socket: zmq.Socket[bytes], payload: bytes, blob: bytes = b"") -> None:
+        """Queue a message for the next stage. What is posted until `flush` travels together: waking a process
+        costs more than anything else about a message."""
+        self._outgoing.setdefault(socket, []).extend((payload, blob))
+
+    def flush(self) -> None:
+        """Send what was posted; waits, attending to the supervisor, while a receiver is full."""
+        while self._outgoing:
+            socket, parts = self._outgoing.popitem()
+            while not try_send(socket, parts):
+                self.waiter.wait(0.005)
+                self.attend()
 
 
 class PullStage(Stage):
@@ -136,8 +144,8 @@ class PullStage(Stage):
         self.waiter.add(self.input)
 
     @abstractmethod
-    def handle(self, message: wire.Data, parts: list[bytes]) -> None:
-        """One message; `parts[1:]` are its raw parts. WireError if it is not for this stage."""
+    def handle(self, message: wire.Data, blob: bytes) -> None:
+        """One message and the raw bytes that came with it. WireError if it is not for this stage."""
 
     def timeout(self) -> float:
         """Seconds to wait for input before `idle` is called."""
@@ -152,12 +160,17 @@ class PullStage(Stage):
             self.attend()
             if readable(self.input):
                 parts = receive(self.input)
-                try:
-                    self.handle(wire.decode_data(parts[0]), parts)
-                except wire.WireError as error:
-                    self.bad_messages += 1
-                    metrics.bad_messages.labels(self.kind).inc()
-                    log.warning("%s: a message was dropped: %s", self.kind, error)
+                for payload, blob in zip_longest(parts[::2], parts[1::2], fillvalue=b""):
+                    self._handle(payload, blob)
+                self.flush()
             else:
                 self.waiter.wait(self.timeout())
             self.idle()
+
+    def _handle(self, payload: bytes, blob: bytes) -> None:
+        try:
+            self.handle(wire.decode_data(payload), blob)
+        except wire.WireError as error:
+            self.bad_messages += 1
+            metrics.bad_messages.labels(self.kind).inc()
+            log.warning("%s: a message was dropped: %s", self.kind, error)

@@ -17,6 +17,10 @@ from streamfer.stages.spec import CaptureSpec
 from streamfer.transport import Sockets
 
 
+HOLD_SECONDS = 0.05
+"""How long a frame may wait for those that travel with it."""
+
+
 class Capture(Stage):
     """A recording: nothing is dropped. At most `credit` frames are under way; the rest of the file waits."""
 
@@ -32,6 +36,7 @@ class Capture(Stage):
         self._first = 0
         self._end: wire.End | None = None
         self._draining = False
+        self._posted, self._flush_at = 0, 0.0
         stream = spec.stream
         self._seconds = metrics.stage_seconds.labels("capture")
         self._count = metrics.frames.labels(stream, "capture")
@@ -60,10 +65,12 @@ class Capture(Stage):
             self._attempt = message.attempt
             again = [msgspec.structs.replace(frame, attempt=message.attempt) for frame in self._under_way]
             self._under_way = deque(again)
+            self._outgoing.clear()  # of the attempt before
             for frame in again:
-                self.send(self._output, [wire.encode(frame)])
+                self.post(self._output, wire.encode(frame))
             if self._end is not None:
-                self._send_end(self._end.count)
+                self._post_end(self._end.count)
+            self.flush()
         elif isinstance(message, wire.Drain):
             self._draining = True
 
@@ -90,13 +97,16 @@ class Capture(Stage):
         # A resumed run may begin past the end of a file that was complete already.
         count = max(count, self._first)
         self.link.send(wire.Ended(self._spec.stream, count, error, self._draining))
-        self._send_end(count)
+        self._post_end(count)
+        self.flush()
         while True:
             self.attend()
             self.waiter.wait(BEAT_SECONDS)
 
     def _wait_for_credit(self) -> None:
         self.attend()
+        if len(self._under_way) >= self._credit:
+            self.flush()
         while len(self._under_way) >= self._credit and not self._draining:
             self.waiter.wait(BEAT_SECONDS)
             self.attend()
@@ -126,7 +136,12 @@ class Capture(Stage):
             dropped="corrupt" if source_frame.corrupt else None,
         )
         self._under_way.append(frame)
-        self.send(self._output, [wire.encode(frame)])
+        self.post(self._output, wire.encode(frame))
+        self._posted += 1
+        # A quarter of the ring at a time, but never held back for long.
+        if self._posted >= self._credit // 4 or frame.captured >= self._flush_at:
+            self.flush()
+            self._posted, self._flush_at = 0, frame.captured + HOLD_SECONDS
         self._count.inc()
         if frame.dropped:
             metrics.dropped.labels(frame.stream, "capture", frame.dropped).inc()
@@ -135,9 +150,9 @@ class Capture(Stage):
         self._free.set(self._credit - len(self._under_way))
         self._seconds.observe(time.perf_counter() - began)
 
-    def _send_end(self, count: int) -> None:
+    def _post_end(self, count: int) -> None:
         self._end = wire.End(self._spec.stream, self._attempt, 0, count)
-        self.send(self._output, [wire.encode(self._end)])
+        self.post(self._output, wire.encode(self._end))
 
     def _new_ring(self, width: int, height: int) -> Ring:
         try:

@@ -32,12 +32,12 @@ class Classify(PullStage):
         self._outputs = [self.sockets.push(address) for address in self._spec.sinks]
         return wire.Ready()
 
-    def handle(self, message: wire.Data, parts: list[bytes]) -> None:
+    def handle(self, message: wire.Data, blob: bytes) -> None:
         if isinstance(message, wire.End):
             payload = wire.encode(wire.EndScored(message, self._spec.classifier))
         elif isinstance(message, wire.Found):
             began = time.perf_counter()
-            faces = self._classify(message, parts)
+            faces = self._classify(message, blob)
             payload = wire.encode(
                 wire.Scored(message.frame, self._spec.classifier, faces, message.discontinuity)
             )
@@ -47,13 +47,13 @@ class Classify(PullStage):
         else:
             raise wire.WireError(f"{type(message).__name__} is not for this stage")
         for output in self._outputs:
-            self.send(output, [payload])
+            self.post(output, payload)
 
-    def _classify(self, message: wire.Found, parts: list[bytes]) -> list[Face]:
+    def _classify(self, message: wire.Found, blob: bytes) -> list[Face]:
         count = sum(face.status == "ok" for face in message.faces)
         rows: list[list[float]] = []
         if count:
-            crops = wire.crops_in(parts[1] if len(parts) > 1 else b"", count, self._spec.crop)
+            crops = wire.crops_in(blob, count, self._spec.crop)
             rows = self._classifier.predict(crops).round(4).astype(float).round(4).tolist()
             self._batch.observe(count)
         following = iter(rows)

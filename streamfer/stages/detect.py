@@ -66,14 +66,16 @@ class Detect(PullStage):
             self._streams[name].analyser.reset(first)
             self._streams[name].leased = first - 1
 
-    def handle(self, message: wire.Data, parts: list[bytes]) -> None:
+    def handle(self, message: wire.Data, blob: bytes) -> None:
         if not isinstance(message, wire.Frame | wire.End) or message.stream not in self._streams:
             raise wire.WireError(f"{type(message).__name__} is not for this stage")
         stream = self._streams[message.stream]
         if message.attempt < stream.attempt:
             return  # sent again since
         if isinstance(message, wire.End):
-            self._pass_on(stream, parts[0])
+            payload = wire.encode(message)
+            for socket, _ in stream.routes:
+                self.post(socket, payload)
             return
         if message.attempt > stream.attempt:
             # The first attempt of a worker's life is a discontinuity only if somebody was there before.
@@ -111,11 +113,7 @@ class Detect(PullStage):
         stream.fresh = False
         for socket, crop in stream.routes:
             crops = analysis.crops.get(crop)
-            self.send(socket, [payload, crops.tobytes() if crops is not None else b""])
-
-    def _pass_on(self, stream: _Stream, payload: bytes) -> None:
-        for socket, _ in stream.routes:
-            self.send(socket, [payload])
+            self.post(socket, payload, crops.tobytes() if crops is not None else b"")
 
 
 def _crops(routes: list[Route]) -> list[CropSpec]:

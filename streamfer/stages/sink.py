@@ -83,7 +83,7 @@ class SinkStage(PullStage):
             record = _Record(one.seq, one.delivered, dict(one.dropped), one.last_track, attempt)
             self._streams[stream].records[one.classifier] = record
 
-    def handle(self, message: wire.Data, parts: list[bytes]) -> None:
+    def handle(self, message: wire.Data, blob: bytes) -> None:
         if isinstance(message, wire.Scored):
             name, classifier = message.frame.stream, message.classifier
         elif isinstance(message, wire.EndScored):

@@ -50,8 +50,6 @@ def train(recipe: Recipe, data: Dataset, out: Path, report: Callable[[str], None
         averaged.set_weights(ema.weights)
         accuracy = _accuracy(averaged, data, public)
         seconds += time.monotonic() - started
-        values = [keras.ops.convert_to_numpy(variable) for variable in state]
-        folder.save(Checkpoint(epoch + 1, seconds, values, ema.weights, ema.steps))
         row = {
             "epoch": epoch + 1,
             "loss": round(log["loss"][0], 5),
@@ -60,6 +58,8 @@ def train(recipe: Recipe, data: Dataset, out: Path, report: Callable[[str], None
             "seconds": round(time.monotonic() - started, 1),
         }
         folder.record(row)
+        values = [keras.ops.convert_to_numpy(variable) for variable in state]
+        folder.save(Checkpoint(epoch + 1, seconds, values, ema.weights, ema.steps))
         report("  ".join(f"{key} {value}" for key, value in row.items()))
 
     averaged.set_weights(ema.weights)

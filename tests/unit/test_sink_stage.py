@@ -89,7 +89,7 @@ def test_only_the_next_frame_is_taken(messages: list[tuple[str, int, int]]) -> N
         path = Path(directory) / "r.jsonl"
         with stage(path) as (sink, acks):
             for classifier, seq, attempt in messages:
-                sink.handle(scored(classifier, seq, attempt), [])
+                sink.handle(scored(classifier, seq, attempt), b"")
                 if seq == len(expected[classifier]):
                     expected[classifier].append(seq)
         for classifier, seqs in expected.items():
@@ -102,12 +102,12 @@ def test_only_the_next_frame_is_taken(messages: list[tuple[str, int, int]]) -> N
 def test_the_end_counts_only_behind_the_last_frame(tmp_path: Path) -> None:
     with stage(tmp_path / "r.jsonl") as (sink, acks):
         for classifier in ("one", "two"):
-            sink.handle(scored(classifier, 0), [])
+            sink.handle(scored(classifier, 0), b"")
         sink.handle(end("one", 2), [])  # frame 1 is still to come
         for classifier in ("one", "two"):
-            sink.handle(scored(classifier, 1), [])
-        sink.handle(end("two", 2), [])
-        sink.handle(end("one", 2), [])
+            sink.handle(scored(classifier, 1), b"")
+        sink.handle(end("two", 2), b"")
+        sink.handle(end("one", 2), b"")
     assert [ack.done for ack in acks][-1]
     assert sum(ack.done for ack in acks) == 1
 
@@ -116,7 +116,7 @@ def test_dropped_frames_are_on_record_and_in_the_books(tmp_path: Path) -> None:
     with stage(tmp_path / "r.jsonl") as (sink, acks):
         for seq in range(3):
             for classifier in ("one", "two"):
-                sink.handle(scored(classifier, seq, dropped="corrupt" if seq == 1 else None), [])
+                sink.handle(scored(classifier, seq, dropped="corrupt" if seq == 1 else None), b"")
     assert written(tmp_path / "r.jsonl", "one") == [0, 1, 2]
     for ledger in acks[-1].positions:
         assert (ledger.seq, ledger.delivered, ledger.dropped) == (2, 2, {"corrupt": 1})
@@ -126,13 +126,13 @@ def test_a_successor_goes_on_where_the_file_ends(tmp_path: Path) -> None:
     path = tmp_path / "r.jsonl"
     with stage(path) as (sink, _):
         for seq in range(5):
-            sink.handle(scored("one", seq), [])
+            sink.handle(scored("one", seq), b"")
     with path.open("a") as file:
         file.write('{"v":1,"stream":"s","ep')  # torn by a crash
     with stage(path, resume=True) as (sink, acks):
         for seq in range(3, 8):
-            sink.handle(scored("one", seq, attempt=1), [])
-            sink.handle(scored("two", seq - 3), [])
+            sink.handle(scored("one", seq, attempt=1), b"")
+            sink.handle(scored("two", seq - 3), b"")
     assert written(path, "one") == list(range(8))
     assert written(path, "two") == list(range(5))
     assert {ledger.classifier: ledger.delivered for ledger in acks[-1].positions} == {"one": 8, "two": 5}
@@ -141,7 +141,7 @@ def test_a_successor_goes_on_where_the_file_ends(tmp_path: Path) -> None:
 def test_a_change_of_attempt_is_a_discontinuity(tmp_path: Path) -> None:
     with stage(tmp_path / "r.jsonl") as (sink, _):
         for seq, attempt in ((0, 0), (1, 0), (0, 1), (1, 1), (2, 1), (3, 1)):
-            sink.handle(scored("one", seq, attempt), [])
+            sink.handle(scored("one", seq, attempt), b"")
     lines = [json.loads(line) for line in (tmp_path / "r.jsonl").read_text().splitlines()]
     assert [line.get("discontinuity", False) for line in lines] == [False, False, True, False]
 
@@ -149,6 +149,6 @@ def test_a_change_of_attempt_is_a_discontinuity(tmp_path: Path) -> None:
 def test_what_is_not_for_this_sink_is_refused(tmp_path: Path) -> None:
     with stage(tmp_path / "r.jsonl") as (sink, _):
         with pytest.raises(wire.WireError, match="not for this sink"):
-            sink.handle(scored("three", 0), [])
+            sink.handle(scored("three", 0), b"")
         with pytest.raises(wire.WireError, match="not for this stage"):
-            sink.handle(wire.End("s", 0, 0, 1), [])
+            sink.handle(wire.End("s", 0, 0, 1), b"")

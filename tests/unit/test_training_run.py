@@ -18,6 +18,7 @@ import pytest
 from streamfer.errors import StreamferError, UsageError
 from streamfer.training import data, evaluate, export, recipe
 from streamfer.training.__main__ import main
+from streamfer.training.run import RunFolder
 from streamfer.types import LABELS
 
 TINY = """
@@ -148,16 +149,17 @@ def test_a_killed_run_goes_on_as_if_it_had_not_been(
     keras: Any, run: Path, faces: Path, tmp_path: Path
 ) -> None:
     (tmp_path / "tiny.yaml").write_text(TINY.format(epochs=6))
-    out, history = tmp_path / "run", tmp_path / "run" / "history.csv"
+    out = tmp_path / "run"
+    checkpoint, history = out / "checkpoint.npz", out / "history.csv"
     command = ["train", str(tmp_path / "tiny.yaml"), "--data", str(faces), "--out", str(out)]
     with subprocess.Popen(
         [sys.executable, "-m", "streamfer.training", *command], stdout=subprocess.DEVNULL
     ) as process:
         deadline = time.monotonic() + 60
-        while not history.exists() and time.monotonic() < deadline and process.poll() is None:
+        while not checkpoint.exists() and time.monotonic() < deadline and process.poll() is None:
             time.sleep(0.01)
         os.kill(process.pid, signal.SIGKILL)
-    assert history.exists() and not (out / "model.keras").exists(), "the kill came too early or too late"
+    assert checkpoint.exists() and not (out / "model.keras").exists(), "the kill came too early or too late"
 
     assert main(command) == 0
     with history.open(newline="") as file:
@@ -165,6 +167,13 @@ def test_a_killed_run_goes_on_as_if_it_had_not_been(
     resumed, unbroken = (keras.models.load_model(folder / "model.keras") for folder in (out, run))
     for one, other in zip(resumed.get_weights(), unbroken.get_weights(), strict=True):
         np.testing.assert_allclose(one, other, atol=1e-3)
+
+
+def test_an_epoch_that_is_run_again_replaces_its_row(tmp_path: Path) -> None:
+    folder = RunFolder(tmp_path)
+    for epoch, loss in ((1, 3.0), (2, 2.5), (2, 2.0)):
+        folder.record({"epoch": epoch, "loss": loss})
+    assert (tmp_path / "history.csv").read_text().split() == ["epoch,loss", "1,3.0", "2,2.0"]
 
 
 def test_a_run_can_be_replanned_and_the_card_says_so(keras: Any, faces: Path, tmp_path: Path) -> None:
