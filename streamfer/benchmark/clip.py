@@ -43,7 +43,7 @@ def make_clip(path: Path, frames: int) -> Path:
             y = round((HEIGHT - height) * (0.5 + 0.35 * np.sin(index / 47)))
             there = image[y : y + height, x : x + width]
             there[:] = there * (1 - mask) + portrait * mask
-            noise = rng.integers(0, 3, (HEIGHT // 4, WIDTH // 4), np.uint8)  # a sensor is never still
+            noise = rng.integers(0, 4, (HEIGHT // 4, WIDTH // 4), np.uint8)  # a sensor is never still
             grain = cv2.resize(noise, (WIDTH, HEIGHT), interpolation=cv2.INTER_NEAREST)
             image = cv2.add(image, cv2.merge([grain] * 3))
             frame = av.VideoFrame.from_ndarray(np.asarray(image, np.uint8), format="bgr24")

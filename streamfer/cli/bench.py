@@ -22,11 +22,11 @@ def register(app: typer.Typer) -> None:
             Path | None,
             typer.Option(metavar="RECORDING", help="Measure this recording (default: a synthetic one)."),
         ] = None,
-        frames: Annotated[int, typer.Option(min=300, help="Frames of the synthetic clip.")] = 1500,
+        frames: Annotated[int, typer.Option(min=300, help="Frames of the synthetic clip.")] = 1000,
     ) -> None:
         """Measure the pipeline against the same work in one plain loop, one thread a component.
 
-        Takes one to two minutes. Let the machine do nothing else meanwhile: what counts are the ratios, but
+        Takes about three minutes. Let the machine do nothing else meanwhile: what counts are the ratios, but
         they too suffer from a busy neighbour.
         """
         from rich.console import Console
