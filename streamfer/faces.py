@@ -39,7 +39,8 @@ _BEYOND = 0.1
 _SURE = 0.7
 """A face with a lower score may be found in the whole frame and missed in a window, or the reverse: with such
 faces about, the whole frame is searched."""
-_THUMBNAIL = 64
+_THUMBNAIL = 16
+"""Cells of the thumbnail a side, about."""
 _CHANGED = 10
 """A cell of the thumbnail has changed from one frame to the next if its luma differs by more than this. If
 more than half of them have, it is a hard cut; an occluder or a gesture changes fewer."""
@@ -297,10 +298,13 @@ def changed(before: NDArray[np.int16], now: NDArray[np.int16]) -> float:
 
 
 def thumbnail(picture: Picture) -> NDArray[np.int16]:
-    """A coarse luma image, int16 (rows, columns): every so-manieth pixel, then means of 4×4."""
-    step_x, step_y = max(picture.width // _THUMBNAIL, 1), max(picture.height // _THUMBNAIL, 1)
+    """A coarse luma image, int16 (rows, columns): means over four pixels of so-many rows.
+
+    Few pixels, because each is a line of memory that another core has just written.
+    """
+    step_x, step_y = max(picture.width // (4 * _THUMBNAIL), 1), max(picture.height // _THUMBNAIL, 1)
     sparse = np.ascontiguousarray(picture.y[step_y // 2 :: step_y, step_x // 2 :: step_x])
-    size = max(sparse.shape[1] // 4, 1), max(sparse.shape[0] // 4, 1)
+    size = max(sparse.shape[1] // 4, 1), sparse.shape[0]
     return cv2.resize(sparse, size, interpolation=cv2.INTER_AREA).astype(np.int16)
 
 

@@ -2,8 +2,8 @@
 
 `python -m streamfer.benchmark.hop` prints JSON: median latency and CPU of both ends per frame, in
 milliseconds, without the one write into the slot. As in a pipeline at work, the sender is busy between two
-frames (as a decoder is) and so are all cores (with processes that give way). Frames are sent one by one, and in
-batches of a quarter of the ring, as capture sends those of a recording.
+frames (as a decoder is) and so are all cores (with processes that give way). Frames are sent one by one, and
+in batches of a quarter of the ring, as capture sends those of a recording.
 """
 
 from __future__ import annotations

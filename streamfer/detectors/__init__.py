@@ -42,7 +42,7 @@ class FaceOptions(Options):
     """How the faces of a stream are found and judged, whatever the detector."""
 
     full_every: int = Field(
-        default=10,
+        default=12,
         ge=1,
         description="search the whole frame every so many frames and whenever a face is lost; in between "
         "only around the known faces (1: always the whole frame)",

@@ -16,7 +16,6 @@ from streamfer.stages.base import BEAT_SECONDS, Link, Stage
 from streamfer.stages.spec import CaptureSpec
 from streamfer.transport import Sockets
 
-
 HOLD_SECONDS = 0.05
 """How long a frame may wait for those that travel with it."""
 

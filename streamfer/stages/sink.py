@@ -18,7 +18,6 @@ from streamfer.stages.spec import SinkSpec
 from streamfer.transport import Sockets
 from streamfer.types import Result
 
-
 BEFORE = -1
 
 

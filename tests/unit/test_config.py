@@ -78,7 +78,7 @@ def test_a_minimal_configuration_takes_the_defaults(folder: Path) -> None:
     (stream,) = config.streams
     assert (stream.name, stream.source.name, stream.classifiers) == ("lobby", "file", ("cnn",))
     assert config.detector.spec.name == "yunet"
-    assert (config.detector.width, config.detector.workers, config.detector.faces.full_every) == (320, 1, 10)
+    assert (config.detector.width, config.detector.workers, config.detector.faces.full_every) == (320, 1, 12)
     assert config.tracker.spec.name == "sort"
     (classifier,) = config.classifiers
     assert (classifier.label, classifier.workers, classifier.labels) == ("cnn", 1, LABELS)
