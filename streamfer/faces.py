@@ -39,6 +39,7 @@ _BEYOND = 0.1
 _SURE = 0.7
 """A face with a lower score may be found in the whole frame and missed in a window, or the reverse: with such
 faces about, the whole frame is searched."""
+_LOOK_EVERY = 4
 _THUMBNAIL = 16
 """Cells of the thumbnail a side, about."""
 _CHANGED = 10
@@ -133,7 +134,9 @@ class FaceAnalyser:
         if self._tracker is None:
             tracks = list(range(1, len(found) + 1))
         else:
-            looks = np.stack([appearance(crop) for crop in gray]) if gray else np.empty((0, 1), np.float32)
+            # Nobody was out of sight if all were found near where they were: looks are then taken now and then.
+            look = gray and (full or seq % _LOOK_EVERY == 0)
+            looks = np.stack([appearance(crop) for crop in gray]) if look else None
             tracks = self._tracker.update(found, seconds, looks)
         order = sorted(range(len(found)), key=tracks.__getitem__)
         faces = [self._judged(found[i], tracks[i], gray[i], picture) for i in order]
