@@ -134,7 +134,7 @@ class FaceAnalyser:
         if self._tracker is None:
             tracks = list(range(1, len(found) + 1))
         else:
-            # Nobody was out of sight if all were found near where they were: looks are then taken now and then.
+            # If all were found near where they were, nobody was out of sight: a look now and then will do.
             look = gray and (full or seq % _LOOK_EVERY == 0)
             looks = np.stack([appearance(crop) for crop in gray]) if look else None
             tracks = self._tracker.update(found, seconds, looks)

@@ -123,9 +123,13 @@ class Process:
         ]
         return lines[-1] if lines else ""
 
-    def traceback(self) -> str:
-        """All that is kept of what it printed."""
-        return "\n".join(line.decode(errors="replace") for line in self._tail)
+    def cause(self, status: int) -> str:
+        """Why it ended with this exit status, for a log line."""
+        if status < 0:
+            with contextlib.suppress(ValueError):
+                return f"killed by {signal.Signals(-status).name}"
+        words = self.last_words()
+        return f"ended with status {status}" + (f" ({words})" if words else "")
 
     def reap(self) -> int:
         """Collect the exit status of a process that has ended (negative: the signal that ended it)."""

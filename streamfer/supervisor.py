@@ -6,10 +6,8 @@ import contextlib
 import logging
 import os
 import signal
-import socket
 import time
-from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Protocol
 
 import msgspec
@@ -19,6 +17,7 @@ from streamfer.errors import FatalError, StartError, StreamferError
 from streamfer.ledger import Row, StreamBooks
 from streamfer.plan import Plan, PlannedStream
 from streamfer.process import Process
+from streamfer.signals import Signals
 from streamfer.stages.spec import DetectSpec, SinkSpec, StageSpec
 from streamfer.transport import RuntimeDirectory, Sockets, Waiter, readable, receive, try_send_to
 
@@ -65,33 +64,6 @@ class _Stream:
     failure: StreamferError | None = None
 
 
-@dataclass
-class _Signals:
-    """Handlers only record; the loop is woken through a socket."""
-
-    count: int = 0
-    wake: socket.socket = field(init=False)
-
-    @contextlib.contextmanager
-    def installed(self) -> Iterator[None]:
-        self.wake, write = socket.socketpair()
-        self.wake.setblocking(False)
-        write.setblocking(False)
-        old_fd = signal.set_wakeup_fd(write.fileno(), warn_on_full_buffer=False)
-        old = {number: signal.signal(number, self._note) for number in (signal.SIGINT, signal.SIGTERM)}
-        try:
-            yield
-        finally:
-            for number, handler in old.items():
-                signal.signal(number, handler)
-            signal.set_wakeup_fd(old_fd)
-            self.wake.close()
-            write.close()
-
-    def _note(self, number: int, frame: object) -> None:
-        self.count += 1
-
-
 class _Forced(Exception):
     """A second signal: end at once."""
 
@@ -120,7 +92,7 @@ class Supervisor:
     def run(self) -> Outcome:
         """Run to the end. Raises StreamferError if a shared component cannot start or cannot go on."""
         began = time.monotonic()
-        signals = _Signals()
+        signals = Signals()
         self._sockets = Sockets()
         self._control = self._runtime.address("control")
         self._router = self._sockets.router(self._control)
@@ -283,12 +255,12 @@ class Supervisor:
                 raise failure
         elif self._stopping or process.finished:
             if status != 0 and not process.finished:
-                self._say(logging.WARNING, f"{process.name}: {_cause(process, status)} while stopping")
+                self._say(logging.WARNING, f"{process.name}: {process.cause(status)} while stopping")
         else:
             self._crashed(process, stream, status)
 
     def _crashed(self, process: Process, stream: _Stream | None, status: int) -> None:
-        cause = _cause(process, status)
+        cause = process.cause(status)
         if not process.was_ready and status > 0:  # it raised while it was built: it would again
             failure: StreamferError = StartError(f"{process.name} could not start: {cause}")
         else:
@@ -490,14 +462,6 @@ class Supervisor:
             seconds,
             self._restarts,
         )
-
-
-def _cause(process: Process, status: int) -> str:
-    if status < 0:
-        with contextlib.suppress(ValueError):
-            return f"killed by {signal.Signals(-status).name}"
-    words = process.last_words()
-    return f"ended with status {status}" + (f" ({words})" if words else "")
 
 
 def _mark_dead(pid: int) -> None:

@@ -1,4 +1,4 @@
-"""Recordings as they come, through the whole pipeline: damaged, rotated, of two sizes; and another detector."""
+"""Recordings as they come, through the whole pipeline: damaged, rotated, of two sizes; another detector."""
 
 from __future__ import annotations
 
