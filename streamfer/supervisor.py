@@ -85,7 +85,6 @@ class Supervisor:
         self._stopping = False
         self._booted = False
         self._restarts = 0
-        self._log = logging.getLogger("streamfer")
 
     # ---- the life of a run ---------------------------------------------------------------------------------
 
@@ -224,7 +223,8 @@ class Supervisor:
 
     def _spawn(self, process: Process) -> None:
         stage = self._stages[process.name]
-        if isinstance(stage, SinkSpec) and process.starts:
+        # Before it has opened its file, what lies there is not this run's.
+        if isinstance(stage, SinkSpec) and process.was_ready:
             stage = msgspec.structs.replace(stage, resume=True)
         process.spawn(stage, str(self._runtime.path), self._control)
         for fd in (process.pidfd, process.stderr):

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import re
+import shutil
 import signal
 import tempfile
 from pathlib import Path
 
 import pytest
 
+from tests.clips import make_clip
 from tests.service import (
     SAMPLE,
     Run,
@@ -102,6 +104,19 @@ def test_two_workers_killed_at_once(clip: Path, frames: int, tmp_path: Path) -> 
     assert status == 0, error
     assert_complete(out, frames)
     assert_tracks_are_never_used_again(out)
+
+
+def test_a_sink_killed_at_the_start_does_not_take_over_what_is_to_be_replaced(tmp_path: Path) -> None:
+    out, clip = tmp_path / "out", tmp_path / "clip.mp4"
+    shutil.copy(SAMPLE, clip)
+    assert streamfer("run", clip, "--out", out).returncode == 0
+    make_clip(clip, frames=60)
+    with Run("run", clip, "--out", out, "--overwrite") as run:
+        run.kill_worker("sink jsonl")
+        status, error = run.finish()
+    assert status == 0, error
+    assert "sink jsonl: killed by SIGKILL" in error
+    assert_complete(out, 60)
 
 
 def test_a_killed_supervisor_leaves_nothing_and_resume_completes(
