@@ -39,7 +39,6 @@ _BEYOND = 0.1
 _SURE = 0.7
 """A face with a lower score may be found in the whole frame and missed in a window, or the reverse: with such
 faces about, the whole frame is searched."""
-_LOOK_EVERY = 4
 _THUMBNAIL = 16
 """Cells of the thumbnail a side, about."""
 _CHANGED = 10
@@ -134,9 +133,7 @@ class FaceAnalyser:
         if self._tracker is None:
             tracks = list(range(1, len(found) + 1))
         else:
-            # If all were found near where they were, nobody was out of sight: a look now and then will do.
-            look = gray and (full or seq % _LOOK_EVERY == 0)
-            looks = np.stack([appearance(crop) for crop in gray]) if look else None
+            looks = np.stack([appearance(crop) for crop in gray]) if gray else None
             tracks = self._tracker.update(found, seconds, looks)
         order = sorted(range(len(found)), key=tracks.__getitem__)
         faces = [self._judged(found[i], tracks[i], gray[i], picture) for i in order]
