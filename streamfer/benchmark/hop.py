@@ -1,9 +1,10 @@
 """One hop of a 1080p frame between two processes: as a slot and its descriptor, or as its pixels.
 
 `python -m streamfer.benchmark.hop` prints JSON: median latency and CPU of both ends per frame, in
-milliseconds, without the one write into the slot. As in a pipeline at work, the sender is busy between two
-frames (as a decoder is) and so are all cores (with processes that give way). Frames are sent one by one, and
-in batches of a quarter of the ring, as capture sends those of a recording.
+milliseconds, without the one write into the slot. The sender is busy between two frames, as a decoder is.
+Measured with the other cores idle, where the system has to wake one for each message, and with all cores busy
+(with processes that give way), as in a pipeline at work. Frames are sent one by one, and in batches of a quarter
+of the ring, as capture sends those of a recording.
 """
 
 from __future__ import annotations
@@ -115,7 +116,7 @@ def work_until(end: float) -> None:
 
 @contextmanager
 def busy_cores() -> Iterator[None]:
-    """Keep every core from idling: waking an idle core is not what is measured."""
+    """Keep every core from idling, as the stages of a pipeline at work do."""
     spin = "import os\nos.nice(19)\nwhile os.getppid() != 1: pass"
     spinners = [subprocess.Popen([sys.executable, "-c", spin]) for _ in os.sched_getaffinity(0)]
     try:
@@ -126,15 +127,22 @@ def busy_cores() -> Iterator[None]:
             spinner.wait()
 
 
-def main() -> dict[str, dict[str, float]]:
-    """The median of three turns of each way to send."""
+def main() -> dict[str, dict[str, dict[str, float]]]:
+    """By the state of the cores and the way to send: the median of three turns."""
+    idle = middle_of_three()
+    with busy_cores():
+        busy = middle_of_three()
+    return {"busy": busy, "idle": idle}
+
+
+def middle_of_three() -> dict[str, dict[str, float]]:
+    """Each way to send, three times in turns; the medians."""
     ways: dict[str, dict[str, Any]] = {
         "descriptor": {"pixels": False},
         "descriptors in batches": {"pixels": False, "batch": SLOTS // 4},
         "pixels": {"pixels": True},
     }
-    with busy_cores():
-        turns = [{name: send_frames(**way) for name, way in ways.items()} for _ in range(3)]
+    turns = [{name: send_frames(**way) for name, way in ways.items()} for _ in range(3)]
     return {
         name: {key: statistics.median(turn[name][key] for turn in turns) for key in ("median_ms", "cpu_ms")}
         for name in ways

@@ -84,9 +84,15 @@ def _ratios(turns: list[Turn], default: int, hop: dict[str, Any], first: float) 
     yield _at_most(f"{searched}, every full frame searched", every, 1.15)
     windowed = median(turn.windowed["cpu"] / turn.plain["cpu"] for turn in turns)
     yield _at_most(f"{searched}, full_every {default}", windowed, 0.6)
-    yield _at_most("hop of a 1080p frame, median ms", hop["descriptor"]["median_ms"], 0.15)
-    cost = hop["descriptors in batches"]["cpu_ms"] / hop["pixels"]["cpu_ms"]
-    yield _at_most("CPU of a hop, sent as capture sends, over sending the pixels", cost, 0.05, 3)
+    for cores, figures in hop.items():
+        latency = figures["descriptor"]["median_ms"]
+        yield _at_most(f"hop of a 1080p frame, cores {cores}: median ms", latency, 0.15)
+        for way, name in (
+            ("descriptors in batches", "in batches, as capture sends"),
+            ("descriptor", "one by one"),
+        ):
+            cost = figures[way]["cpu_ms"] / figures["pixels"]["cpu_ms"]
+            yield _at_most(f"its CPU over that of sending the pixels, cores {cores}, {name}", cost, 0.05, 3)
     yield _at_most("first result, seconds after `streamfer run`", first, 3)
     memory = max(turn.full["memory_mb"] for turn in turns)
     yield _at_most("memory of the whole pipeline, MB (PSS)", memory, 600, 0)
@@ -107,9 +113,10 @@ def _raw(turns: list[Turn], default: int, hop: dict[str, Any]) -> Iterator[Line]
         for process in runs[0]["cpu_ms_by_process"]:
             spent = middle(run["cpu_ms_by_process"][process] for run in runs)
             yield Line(f"— of it {process}", spent)
-    for name, figures in hop.items():
-        yield Line(f"hop as {name}: median ms", f"{figures['median_ms']:.3f}")
-        yield Line(f"hop as {name}: CPU ms a frame", f"{figures['cpu_ms']:.3f}")
+    for cores, ways in hop.items():
+        for name, figures in ways.items():
+            yield Line(f"hop as {name}, cores {cores}: median ms", f"{figures['median_ms']:.3f}")
+            yield Line(f"hop as {name}, cores {cores}: CPU ms a frame", f"{figures['cpu_ms']:.3f}")
 
 
 def _at_most(what: str, value: float, limit: float, digits: int = 2) -> Line:

@@ -26,11 +26,13 @@ def register(app: typer.Typer) -> None:
         """
         import msgspec
         from rich.console import Console
-        from rich.table import Table
+        from rich.table import Column, Table
 
         from streamfer.stills import predict as classify
 
-        table = Table("picture", "face", "box (x, y, w, h)", "expression", "next best")
+        table = Table(
+            Column("picture", overflow="fold"), "face", "box (x, y, w, h)", "expression", "next best"
+        )
         failures = []
         for picture in pictures:
             try:
