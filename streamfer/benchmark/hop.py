@@ -3,8 +3,8 @@
 `python -m streamfer.benchmark.hop` prints JSON: median latency and CPU of both ends per frame, in
 milliseconds, without the one write into the slot. The sender is busy between two frames, as a decoder is.
 Measured with the other cores idle, where the system has to wake one for each message, and with all cores busy
-(with processes that give way), as in a pipeline at work. Frames are sent one by one, and in batches of a quarter
-of the ring, as capture sends those of a recording.
+(with processes that give way), as in a pipeline at work. Frames are sent one by one, and in batches of a
+quarter of the ring, as capture sends those of a recording.
 """
 
 from __future__ import annotations
