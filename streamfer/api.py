@@ -12,7 +12,7 @@ from typing import Literal, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field
 
 from streamfer.picture import Picture
 from streamfer.types import Box, CropSpec, Detection, Result
@@ -25,6 +25,20 @@ class Options(BaseModel):
     """Base of every options model: frozen, unknown keys are errors."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class LiveOptions(Options):
+    """Base of the options of live sources."""
+
+    stale_after: float = Field(
+        3.0, ge=0.2, le=60, description="Seconds without a frame after which the source is opened again."
+    )
+    retry: float = Field(
+        30.0,
+        ge=0.5,
+        le=600,
+        description="Longest pause in seconds between two tries to open the source; the first is 0.5.",
+    )
 
 
 class NoOptions(Options):
@@ -45,6 +59,10 @@ class Component:
     summary: str
     target: str
     options: type[Options] = NoOptions
+    live: bool = False
+    """Sources: whether frames come when they come and are dropped rather than waited for (a camera). The
+    options then derive from `LiveOptions`. A source of recordings is live as well where its option `realtime`
+    is true."""
     crop: CropSpec = CropSpec()  # noqa: RUF009 - a NamedTuple is immutable
     """Classifiers: the face crop to be handed over."""
     labels: tuple[str, ...] = ()
@@ -91,6 +109,11 @@ class Source(Protocol):
     its start, in presentation order: the position in this sequence is the frame's identity, so a second pass
     over the same recording must yield the same frames. It raises `BrokenFileError` when the source cannot be
     read to its end; what was yielded before stands.
+
+    A live source is opened again and again for as long as the service runs, on the same object: `open`,
+    `frames`, `close`, `open`, … Both `open` and `frames` raise `SourceError` within about `stale_after` seconds
+    when nothing comes, and `frames` may simply end. Frames come as they arrive, in no hurry and never held
+    back; PTS may be missing, jump or run backwards. All calls come from one thread.
     """
 
     def open(self) -> SourceInfo: ...

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from streamfer.types import LostReason
+
 
 class StreamferError(Exception):
     """An expected failure. Its text is one line for a person; the command line exits with `status`."""
@@ -31,3 +33,14 @@ class BrokenFileError(StreamferError):
     """A recording cannot be read on. What was read before stands."""
 
     status = 4
+
+
+class SourceError(StreamferError):
+    """A live source gives no frames, for now: it is opened again later. Its text is one line for a person,
+    without credentials; `reason` is the same in one word, for metrics and status."""
+
+    status = 3
+
+    def __init__(self, reason: LostReason, text: str) -> None:
+        super().__init__(text)
+        self.reason: LostReason = reason

@@ -12,6 +12,24 @@ LABELS = ("angry", "disgust", "fear", "happy", "sad", "surprise", "neutral")
 FaceStatus = Literal["ok", "small", "blurred"]
 """Why a face has a label (`ok`) or has none: too few pixels, or too little detail in them."""
 
+LostReason = Literal[
+    "refused",
+    "unresolved",
+    "unreachable",
+    "unauthorized",
+    "not_found",
+    "timeout",
+    "no_video",
+    "ended",
+    "absent",
+    "busy",
+    "memory",
+    "error",
+]
+"""Why a live source gives no frames: nobody listens there; the host name is unknown; no way to the host; the
+password is wrong (401, 403); no such path (404); no answer or no frame in time; what answers is no video; the
+other end has finished; no such device; the device is in use; no shared memory; anything else."""
+
 
 class Box(NamedTuple):
     """An axis-parallel rectangle in pixels of the upright frame: left, top, width, height."""
