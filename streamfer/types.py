@@ -30,6 +30,9 @@ LostReason = Literal[
 password is wrong (401, 403); no such path (404); no answer or no frame in time; what answers is no video; the
 other end has finished; no such device; the device is in use; no shared memory; anything else."""
 
+Polygon = tuple[tuple[float, float], ...]
+"""At least three corners (x, y), each coordinate a share 0..1 of the upright frame's width or height."""
+
 
 class Box(NamedTuple):
     """An axis-parallel rectangle in pixels of the upright frame: left, top, width, height."""

@@ -259,7 +259,7 @@ class _Assembly:
                 return []
             keys, spec, _ = found
             chosen = self._chosen(keys.classifiers, (*key, "classifiers"), classifiers)
-            stream = StreamConfig(files.unique(wanted, names), spec, chosen)
+            stream = StreamConfig(files.unique(wanted, names), spec, chosen, FaceOptions(), 320)
             files.check_source(self._document, spec, key)
             names.add(stream.name)
             result.append(stream)

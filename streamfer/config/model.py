@@ -12,7 +12,7 @@ from pydantic import ConfigDict, Field, field_validator
 from streamfer.api import Options
 from streamfer.detectors import FaceOptions
 from streamfer.plugins import ComponentSpec
-from streamfer.types import CropSpec
+from streamfer.types import CropSpec, Polygon
 
 _LISTEN = r"^(\[[0-9a-fA-F:.]+\]|[^\s:/\[\]]+):[0-9]{1,5}$"
 
@@ -99,12 +99,31 @@ class Privacy(Options):
 
 
 @dataclass(frozen=True)
+class LiveConfig:
+    """How a live stream is treated (docs/config.md); seconds, frames per second, frames."""
+
+    drop: Literal["oldest", "newest"] = "oldest"
+    max_age: float = 1.0
+    fps: float | None = None
+    queue: int = 4
+    stale_after: float = 3.0
+    retry: float = 30.0
+
+
+@dataclass(frozen=True)
 class StreamConfig:
-    """One stream. `classifiers` are labels of `Config.classifiers`, in their order there."""
+    """One stream. `classifiers` are labels of `Config.classifiers`, in their order there. `live` is None for
+    a recording. `faces` and `width` are the detector's with the stream's own changes; faces count inside one of
+    `regions` (none: everywhere) and outside all `masks`."""
 
     name: str
     source: ComponentSpec
     classifiers: tuple[str, ...]
+    faces: FaceOptions
+    width: int
+    live: LiveConfig | None = None
+    regions: tuple[Polygon, ...] = ()
+    masks: tuple[Polygon, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -2,12 +2,35 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Literal
 
 import msgspec
 
 from streamfer.plugins import ComponentSpec
-from streamfer.types import CropSpec
+from streamfer.types import CropSpec, Polygon
+
+
+class LiveSpec(msgspec.Struct, frozen=True):
+    """How a live stream is treated. At each stage at most `queue` of its frames wait; the `oldest` or the
+    `newest` is dropped for one too many, and so is a frame older than `max_age` seconds when its turn comes.
+    `fps` caps the frames that are analysed per second. `stale_after` and `retry` are as in `LiveOptions`."""
+
+    drop: Literal["oldest", "newest"] = "oldest"
+    max_age: float = 1.0
+    fps: float | None = None
+    queue: int = 4
+    stale_after: float = 3.0
+    retry: float = 30.0
+
+
+class ViewSpec(msgspec.Struct, frozen=True):
+    """How the faces of one stream are found: the options of `FaceOptions`, the width of the searched image,
+    where faces count (`regions`; empty: everywhere) and where they do not (`masks`)."""
+
+    faces: dict[str, Any]
+    width: int
+    regions: list[Polygon] = []
+    masks: list[Polygon] = []
 
 
 class Route(msgspec.Struct, frozen=True):
