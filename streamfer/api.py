@@ -112,7 +112,7 @@ class Source(Protocol):
 
     A live source is opened again and again for as long as the service runs, on the same object: `open`,
     `frames`, `close`, `open`, … Both `open` and `frames` raise `SourceError` within about `stale_after`
-    seconds when nothing comes, and `frames` may simply end. Frames come as they arrive, in no hurry and never held
+    seconds when nothing comes, and `frames` may simply end. Frames come as they arrive and are never held
     back; PTS may be missing, jump or run backwards. All calls come from one thread.
     """
 

@@ -17,9 +17,12 @@ StageState = Literal["starting", "up", "restarting", "broken", "stopped"]
 
 
 class StreamStatus(msgspec.Struct, frozen=True, kw_only=True):
-    """One stream. Times are seconds since the Unix epoch: `since` is when `state` began, `last_frame` when the
-    newest frame was captured. `reason` and `detail` say why there are no frames. `captured` and the like count
-    frames of this run, for the sink and classifier that are furthest behind; `dropped` has them by reason."""
+    """One stream.
+
+    Times are seconds since the Unix epoch: `since` is when `state` began, `last_frame` when the newest frame
+    was captured. `reason` and `detail` say why there are no frames. `captured` and the like count frames of
+    this run, for the sink and classifier that are furthest behind; `dropped` has them by reason.
+    """
 
     name: str
     live: bool

@@ -113,8 +113,8 @@ class LiveConfig:
 @dataclass(frozen=True)
 class StreamConfig:
     """One stream. `classifiers` are labels of `Config.classifiers`, in their order there. `live` is None for
-    a recording. `faces` and `width` are the detector's with the stream's own changes; faces count inside one of
-    `regions` (none: everywhere) and outside all `masks`."""
+    a recording. `faces` and `width` are the detector's with the stream's own changes; faces count inside one
+    of `regions` (none: everywhere) and outside all `masks`."""
 
     name: str
     source: ComponentSpec
