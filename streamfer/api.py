@@ -112,8 +112,9 @@ class Source(Protocol):
 
     A live source is opened again and again for as long as the service runs, on the same object: `open`,
     `frames`, `close`, `open`, … Both `open` and `frames` raise `SourceError` within about `stale_after`
-    seconds when nothing comes, and `frames` may simply end. Frames come as they arrive and are never held
-    back; PTS may be missing, jump or run backwards. All calls come from one thread.
+    seconds when nothing comes, and when the other end has finished; `frames` just ends only if nothing more
+    will ever come (a recording played as if live). Frames come as they arrive and are never held back; PTS may
+    be missing, jump or run backwards. All calls come from one thread.
     """
 
     def open(self) -> SourceInfo: ...
@@ -189,14 +190,16 @@ class StreamPlan:
 class Position:
     """How far a durable sink's record of one (stream, classifier) goes, read back from what it has kept.
 
-    `seq` is the last frame on record (-1: none), `delivered` the frames analysed, `dropped` the others by
-    reason, `last_track` the highest track id seen.
+    `seq` is the last frame on record (-1: none) and `epoch` its epoch, `delivered` the frames analysed,
+    `dropped` the others by reason, `last_track` the highest track id seen. What a sink has deleted since, for
+    being too old or too much, counts as on record.
     """
 
     seq: int = -1
     delivered: int = 0
     dropped: Mapping[str, int] = field(default_factory=dict)
     last_track: int = 0
+    epoch: int = 0
 
 
 class Sink(Protocol):
@@ -218,8 +221,13 @@ class Sink(Protocol):
         during this call), and None for a dropped frame."""
         ...
 
-    def flush(self) -> None:
-        """Make everything written so far durable: when this returns, a power cut loses nothing of it."""
+    def flush(self) -> bool | None:
+        """Make everything written so far durable: when this returns, a power cut loses nothing of it.
+
+        False says that it could not be done for now (a database that another program keeps locked): what was
+        written is held, and flushed again a moment later. Neither `write` nor `flush` may take longer than
+        about 3 seconds; a sink that is silent for longer is taken for dead.
+        """
         ...
 
     def end(self, stream: str) -> None:

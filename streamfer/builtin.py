@@ -5,8 +5,8 @@ from __future__ import annotations
 from streamfer.api import Component
 from streamfer.detectors import HaarOptions, YuNetOptions
 from streamfer.hookspecs import hookimpl
-from streamfer.sinks import ConsoleOptions, JsonlOptions, SqliteOptions, VideoOptions
-from streamfer.sources import FileOptions
+from streamfer.sinks import ConsoleOptions, JsonlOptions, PublishOptions, SqliteOptions, VideoOptions
+from streamfer.sources import FileOptions, HttpOptions, RtspOptions, WebcamOptions
 from streamfer.trackers import SortOptions
 
 
@@ -20,6 +20,30 @@ def streamfer_components() -> list[Component]:
             "A recording: any video file or animated image that FFmpeg decodes",
             "streamfer.sources.file:FileSource",
             FileOptions,
+        ),
+        Component(
+            "source",
+            "rtsp",
+            "An RTSP camera or server, over TCP or UDP",
+            "streamfer.sources.network:RtspSource",
+            RtspOptions,
+            live=True,
+        ),
+        Component(
+            "source",
+            "http",
+            "Video from a web server: a stream, MJPEG or a file",
+            "streamfer.sources.network:HttpSource",
+            HttpOptions,
+            live=True,
+        ),
+        Component(
+            "source",
+            "webcam",
+            "A camera of this machine: a USB webcam or any other V4L2 device, through OpenCV",
+            "streamfer.sources.webcam:WebcamSource",
+            WebcamOptions,
+            live=True,
         ),
         Component(
             "detector",
@@ -71,6 +95,14 @@ def streamfer_components() -> list[Component]:
             "Live table in the terminal",
             "streamfer.sinks.console:ConsoleSink",
             ConsoleOptions,
+            durable=False,
+        ),
+        Component(
+            "sink",
+            "publish",
+            "ZeroMQ: results for subscribers on this host, or encrypted on others",
+            "streamfer.sinks.publish:PublishSink",
+            PublishOptions,
             durable=False,
         ),
     ]

@@ -14,6 +14,7 @@ from streamfer.api import Detector, Tracker
 from streamfer.detectors import FaceOptions
 from streamfer.picture import Picture
 from streamfer.preprocess import align, appearance, reduced_i420, sharpness
+from streamfer.regions import Regions
 from streamfer.types import Box, CropSpec, Detection, FaceStatus, Point
 
 GRAY_CROP = CropSpec(48, 48, 1)
@@ -88,7 +89,8 @@ class FaceAnalyser:
 
     The detector may be shared by several analysers of a process; the tracker may not. Without a tracker every
     frame stands for itself and its faces are numbered from 1, best first. `width` is that of the image which
-    the detector sees of a whole frame; a narrower frame is not enlarged.
+    the detector sees of a whole frame; a narrower frame is not enlarged. Faces outside `regions` are treated
+    as if they were not there.
     """
 
     def __init__(
@@ -98,12 +100,14 @@ class FaceAnalyser:
         crops: Sequence[CropSpec],
         options: FaceOptions,
         width: int = 320,
+        regions: Regions | None = None,
     ) -> None:
         self._detector = detector
         self._tracker = tracker
         self._specs = tuple(dict.fromkeys(crops))
         self._options = options
         self._width = width
+        self._regions = regions or Regions()
         self._thumbnail: NDArray[np.int16] | None = None
         self._last: list[Box] | None = None  # faces of the frame before; None: not known, search everywhere
         self._whole_until = 0  # ordinal of the frame up to which the whole frame is searched
@@ -123,8 +127,6 @@ class FaceAnalyser:
             self._tracker.reset()
             self._last = None
         found, full = self._find(picture, seq, seconds)
-        frame = picture.width, picture.height
-        found = [face for face in found if min(_clipped(face.box, *frame)[2:]) >= 1]
         self._last = [face.box for face in found]
         if any(face.score < _SURE for face in found):
             self._whole_until = seq + self._options.full_every
@@ -187,8 +189,17 @@ class FaceAnalyser:
             if marks is not None:
                 a, b, c, d, e = (Point(left + fx * x, top + fy * y) for x, y in marks)
                 marks = a, b, c, d, e
-            found.append(Detection(box, face.score, marks))
+            # What does not count ends here, so that nothing follows it, waits for it or searches it again.
+            if self._counts(box, picture):
+                found.append(Detection(box, face.score, marks))
         return found
+
+    def _counts(self, box: Box, picture: Picture) -> bool:
+        """Whether a face has an extent inside the frame whose centre lies where faces count."""
+        x, y, w, h = _clipped(box, picture.width, picture.height)
+        return min(w, h) >= 1 and self._regions.contains(
+            (x + w / 2) / picture.width, (y + h / 2) / picture.height
+        )
 
     def _judged(self, found: Detection, track: int, gray: NDArray[np.uint8], picture: Picture) -> TrackedFace:
         box = _clipped(found.box, picture.width, picture.height)

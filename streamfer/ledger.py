@@ -38,12 +38,14 @@ class Row:
         }
         for state, value in states.items():
             metrics.ledger.labels(self.stream, self.classifier, self.sink, state).set(value)
+        for reason, value in self.dropped.items():
+            metrics.ledger_dropped.labels(self.stream, self.classifier, self.sink, reason).set(value)
 
 
 @dataclass
 class StreamBooks:
     """What is known of one stream's frames. `sinks` maps each sink to whether it is durable; `captured` is
-    final once `complete`."""
+    final once `complete`. The frames of a live stream count from `base`, the first of this run."""
 
     stream: str
     classifiers: tuple[str, ...]
@@ -51,6 +53,8 @@ class StreamBooks:
     captured: int = 0
     complete: bool = False
     expected: int | None = None
+    live: bool = False
+    base: int = 0
     _held: dict[tuple[str, str], wire.Ledger] = field(default_factory=dict)  # by sink, classifier
     _done: set[str] = field(default_factory=set)
 
@@ -66,9 +70,21 @@ class StreamBooks:
             held = self._held.get((sink, ledger.classifier))
             if held is None or ledger.seq >= held.seq:
                 self._held[sink, ledger.classifier] = ledger
-            self.captured = max(self.captured, ledger.seq + 1)
+            self.captured = max(self.captured, ledger.seq + 1 - self.base)
         if done:
             self._done.add(sink)
+
+    def begin_live(self) -> tuple[int, int]:
+        """The first frame and the first epoch of this run: behind all that any sink has on record."""
+        held = [ledger for ledger in self._held.values() if ledger.seq >= 0]
+        self.base = max((ledger.seq for ledger in held), default=-1) + 1
+        epoch = max((ledger.epoch for ledger in held), default=-1) + 1
+        last_track = max((ledger.last_track for ledger in held), default=0)
+        for sink in self.sinks:
+            for classifier in self.classifiers:
+                ledger = wire.Ledger(classifier, self.base - 1, 0, {}, last_track)
+                self._held[sink, classifier] = ledger
+        return self.base, epoch
 
     def begin(self) -> int:
         """The frame to begin with: behind what the durable sinks have on record. Best-effort sinks have no

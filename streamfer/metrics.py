@@ -47,7 +47,16 @@ batch_faces = Histogram(
 stream_up = Gauge(
     "streamfer_stream_up", "1 while frames of this stream are read", ["stream"], multiprocess_mode="livemax"
 )
-reconnects = Counter("streamfer_reconnects", "Reconnects of a live source", ["stream"])
+stream_state = Gauge(
+    "streamfer_stream_state",
+    "1 for the state that a stream is in",
+    ["stream", "state"],
+    multiprocess_mode="mostrecent",
+)
+lost = Counter(
+    "streamfer_source_losses", "Times that a live source gave no frames, by reason", ["stream", "reason"]
+)
+reconnects = Counter("streamfer_reconnects", "Connections that a live source has lost", ["stream"])
 discontinuities = Counter("streamfer_discontinuities", "Points at which tracks began anew", ["stream"])
 bad_messages = Counter("streamfer_bad_messages", "Messages dropped because they did not validate", ["stage"])
 restarts = Counter("streamfer_stage_restarts", "Restarts of a stage after it died", ["stage"])
@@ -64,6 +73,12 @@ ledger = Gauge(
     "streamfer_ledger_frames",
     "The ledger: captured = delivered + dropped + in_flight",
     ["stream", "classifier", "sink", "state"],
+    multiprocess_mode="mostrecent",
+)
+ledger_dropped = Gauge(
+    "streamfer_ledger_dropped_frames",
+    "The ledger's dropped frames by reason",
+    ["stream", "classifier", "sink", "reason"],
     multiprocess_mode="mostrecent",
 )
 build_info = Gauge("streamfer_build_info", "1", ["version"], multiprocess_mode="livemax")

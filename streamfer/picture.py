@@ -70,6 +70,11 @@ def write_i420(picture: Picture, buffer: Any, offset: int = 0) -> None:
     np.copyto(v, picture.v)
 
 
+def copied(picture: Picture) -> Picture:
+    """The same picture in memory of its own."""
+    return Picture(picture.y.copy(), picture.u.copy(), picture.v.copy(), picture.full_range)
+
+
 def from_bgr(image: NDArray[np.uint8]) -> Picture:
     """A Picture of a BGR image, uint8 (height, width, 3)."""
     import cv2

@@ -12,6 +12,7 @@ import time
 from collections import deque
 from dataclasses import dataclass, field
 
+from streamfer.redact import redact
 from streamfer.stages import spec as specs
 
 RESTARTS_WITHOUT_PROGRESS = 5
@@ -59,9 +60,11 @@ class Process:
     starts: int = 0
     ready: bool = False
     was_ready: bool = False
+    broken: bool = False
     finished: bool = False
     frames: int = 0
     last_heard: float = 0.0
+    progress_time: float | None = None
     spawn_at: float | None = None
     outputs: list[str] = field(default_factory=list)
     failure: tuple[str, int] | None = None
@@ -129,7 +132,7 @@ class Process:
             with contextlib.suppress(ValueError):
                 return f"killed by {signal.Signals(-status).name}"
         words = self.last_words()
-        return f"ended with status {status}" + (f" ({words})" if words else "")
+        return f"ended with status {status}" + (f" ({redact(words)})" if words else "")
 
     def reap(self) -> int:
         """Collect the exit status of a process that has ended (negative: the signal that ended it)."""

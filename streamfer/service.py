@@ -4,29 +4,30 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
-from functools import partial
 from pathlib import Path
-from threading import Thread
 from typing import TYPE_CHECKING
 
 import setproctitle
 
 from streamfer.config import Config, MetricsConfig
-from streamfer.errors import StartError, UsageError
+from streamfer.errors import UsageError
+from streamfer.notify import Notifier
 from streamfer.plan import make_plan
 from streamfer.shm import DEFAULT_DIRECTORY
 from streamfer.transport import RuntimeDirectory
 
 if TYPE_CHECKING:
-    from wsgiref.simple_server import WSGIServer
-
-    from streamfer.supervisor import Observer, Outcome
+    from streamfer.endpoints import Endpoints
+    from streamfer.supervisor import Observer, Outcome, Supervisor
 
 PORTS_TO_TRY = 20
 
 
 def refuse_to_overwrite(config: Config) -> None:
-    """UsageError if a sink's file is there already: the user says what is to become of it."""
+    """UsageError if a sink's file is there already: the user says what is to become of it. A service of live
+    streams alone goes on with its files, as it must when it comes back after a reboot."""
+    if config.live:
+        return
     there = [path for path in output_paths(config) if path.exists() and path.stat().st_size]
     if there:
         raise UsageError(
@@ -65,43 +66,33 @@ def run(
         os.environ["PROMETHEUS_MULTIPROC_DIR"] = str(directory)
         from streamfer.supervisor import Supervisor
 
-        close = _serve_metrics(config.metrics, directory, listening) if config.metrics else None
+        notifier = Notifier()
+        shm = os.environ.get("STREAMFER_SHM", DEFAULT_DIRECTORY)
+        plan = make_plan(config, runtime.address, runtime.path, resume=resume, shm=shm)
+        supervisor = Supervisor(plan, runtime, observer, notifier)
+        endpoints = _serve(config.metrics, directory, supervisor) if config.metrics else None
+        if endpoints is not None:
+            listening(f"{endpoints.url}/metrics")
         try:
-            shm = os.environ.get("STREAMFER_SHM", DEFAULT_DIRECTORY)
-            plan = make_plan(config, runtime.address, resume=resume, shm=shm)
-            return Supervisor(plan, runtime, observer).run()
+            return supervisor.run()
         finally:
-            if close is not None:
-                close()
+            if endpoints is not None:
+                endpoints.close()
+            notifier.close()
     finally:
         runtime.remove()
 
 
-def _close(server: WSGIServer, thread: Thread) -> None:
-    server.shutdown()
-    server.server_close()
-    thread.join(timeout=2)
-
-
-def _serve_metrics(
-    wanted: MetricsConfig, directory: Path, listening: Callable[[str], None]
-) -> Callable[[], None]:
-    from prometheus_client import CollectorRegistry, multiprocess, start_http_server
+def _serve(wanted: MetricsConfig, directory: Path, supervisor: Supervisor) -> Endpoints:
+    from prometheus_client import CollectorRegistry, multiprocess
 
     from streamfer import __version__, metrics
+    from streamfer.endpoints import Endpoints
 
     registry = CollectorRegistry()
     multiprocess.MultiProcessCollector(registry, path=str(directory))  # type: ignore[no-untyped-call]
     metrics.build_info.labels(__version__).set(1)
     ports = [wanted.port] if wanted.configured else range(wanted.port, wanted.port + PORTS_TO_TRY)
-    for port in ports:
-        try:
-            server, thread = start_http_server(port, wanted.host, registry)
-        except OSError as error:
-            reason = error.strerror or str(error)
-            continue
-        listening(f"http://{wanted.host}:{port}/metrics")
-        return partial(_close, server, thread)
-    raise StartError(
-        f"metrics.listen: {wanted.host}:{wanted.port}: {reason}; choose another port or end what has it"
-    )
+    endpoints = Endpoints(wanted.host, ports, registry, lambda: supervisor.status, supervisor.age)
+    endpoints.start()
+    return endpoints

@@ -101,7 +101,8 @@ class RingReader:
             return None
         memory, slot_bytes, generations = ring
         if (
-            ref.slot >= len(generations)
+            not 0 <= ref.slot < len(generations)
+            or min(ref.width, ref.height) < 1
             or i420_size(ref.width, ref.height) > slot_bytes
             or generations[ref.slot] != ref.generation
         ):
@@ -122,7 +123,8 @@ class RingReader:
         if not _PATH.fullmatch(ref.ring):
             return None
         try:
-            fd = os.open(ref.ring, os.O_RDONLY | os.O_CLOEXEC)
+            # Without waiting, should the path be that of a pipe.
+            fd = os.open(ref.ring, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
         except OSError:
             return None  # the owner is gone; a recording's frames are sent again by its successor
         try:
@@ -143,3 +145,32 @@ class RingReader:
         while len(self._maps) > self._keep:
             self._maps.popitem(last=False)
         return self._maps[key]
+
+
+class Tally:
+    """How far a live stream's capture is: the next frame's `seq`, the `epoch`, when the newest frame came.
+
+    A small file that capture and supervisor map. What stands there survives the death of the capture, however
+    sudden, so that its successor goes on exactly behind it and no frame is counted twice or not at all.
+    """
+
+    _LAYOUT = struct.Struct("<qqd")
+
+    def __init__(self, path: str, *, create: bool = False) -> None:
+        flags = os.O_RDWR | os.O_CLOEXEC | (os.O_CREAT | os.O_EXCL if create else 0)
+        fd = os.open(path, flags, 0o600)
+        try:
+            if create:
+                os.posix_fallocate(fd, 0, self._LAYOUT.size)
+            self._memory = mmap.mmap(fd, self._LAYOUT.size)
+        finally:
+            os.close(fd)
+
+    def write(self, seq: int, epoch: int, time: float) -> None:
+        """Note the next frame's number, the epoch, and the newest frame's Unix time (0: none yet)."""
+        self._LAYOUT.pack_into(self._memory, 0, seq, epoch, time)
+
+    def read(self) -> tuple[int, int, float]:
+        """The same three."""
+        seq, epoch, time = self._LAYOUT.unpack_from(self._memory, 0)
+        return seq, epoch, time

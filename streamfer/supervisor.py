@@ -7,25 +7,35 @@ import logging
 import os
 import signal
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol
 
 import msgspec
 
-from streamfer import metrics, wire
+from streamfer import __version__, metrics, wire
 from streamfer.errors import FatalError, StartError, StreamferError
 from streamfer.ledger import Row, StreamBooks
+from streamfer.logs import LogLine, RateLimit
+from streamfer.notify import Notifier
 from streamfer.plan import Plan, PlannedStream
 from streamfer.process import Process
+from streamfer.shm import Tally
 from streamfer.signals import Signals
 from streamfer.stages.spec import DetectSpec, SinkSpec, StageSpec
+from streamfer.status import FrameRate, StageState, StageStatus, Status, StreamStatus, is_well
 from streamfer.transport import RuntimeDirectory, Sockets, Waiter, readable, receive, try_send_to
+from streamfer.types import StreamState
 
 STATUS_INTERRUPTED = 130
 _TICK = 0.1
-_SILENCE_RUNNING = 30.0
+_SILENCE_RUNNING = 7.0
 """Seconds without a sign of life after which a worker is taken for hung and replaced."""
 _SILENCE_STARTING = 120.0
+_HALF_OPEN = 60.0
+"""Seconds after which the capture of a live stream is tried again though it has died too often."""
+_STATUS_INTERVAL = 0.5
+REPEATED_LINES = 60.0
+"""Seconds between two log lines that say the same."""
 _STOP_DEADLINE = 10.0
 _TERM_DEADLINE = 2.0
 
@@ -37,7 +47,9 @@ class Observer(Protocol):
 
     def progress(self, streams: list[StreamBooks]) -> None: ...
 
-    def log(self, level: int, text: str) -> None: ...
+    def status(self, status: Status) -> None: ...
+
+    def log(self, line: LogLine) -> None: ...
 
 
 @dataclass(frozen=True)
@@ -62,6 +74,16 @@ class _Stream:
     leased: int = 0
     finished: bool = False
     failure: StreamferError | None = None
+    tally: Tally | None = None
+    """Of a live stream."""
+    condition: wire.Condition | None = None
+    since: float = field(default_factory=time.time)
+    """When it came to its present state (Unix time)."""
+    rate: FrameRate = field(default_factory=FrameRate)
+
+    @property
+    def live(self) -> bool:
+        return self.tally is not None
 
 
 class _Forced(Exception):
@@ -71,8 +93,13 @@ class _Forced(Exception):
 class Supervisor:
     """One run of a plan. `run` blocks until the end and leaves no process, socket or shared memory behind."""
 
-    def __init__(self, plan: Plan, runtime: RuntimeDirectory, observer: Observer) -> None:
+    def __init__(
+        self, plan: Plan, runtime: RuntimeDirectory, observer: Observer, notifier: Notifier | None = None
+    ) -> None:
         self._plan = plan
+        self._notifier = notifier or Notifier({})
+        self._repeats = RateLimit(REPEATED_LINES)
+        self._turned = time.monotonic()
         self._runtime = runtime
         self._observer = observer
         self._waiter = Waiter()
@@ -84,7 +111,12 @@ class Supervisor:
         self._draining = False
         self._stopping = False
         self._booted = False
+        self._booted_at = 0.0
         self._restarts = 0
+        self._started = time.time()
+        self._status_at = 0.0
+        self.status = Status(version=__version__, started=self._started, ready=False)
+        """The newest state of affairs; replaced as a whole, so that other threads may read it."""
 
     # ---- the life of a run ---------------------------------------------------------------------------------
 
@@ -115,6 +147,10 @@ class Supervisor:
             self._sockets.close(linger_ms=0)
         return self._outcome(time.monotonic() - began)
 
+    def age(self) -> float:
+        """Seconds since the loop last turned; may be asked from another thread."""
+        return time.monotonic() - self._turned
+
     def _boot(self) -> None:
         for name, (title, stage) in self._plan.shared.items():
             self._stages[name] = stage
@@ -122,14 +158,19 @@ class Supervisor:
             self._spawn(self._shared[name])
         for planned in self._plan.streams:
             name = f"capture {planned.name}"
+            live = planned.capture.live is not None
             stream = _Stream(
                 planned,
-                StreamBooks(planned.name, planned.classifiers, self._plan.sinks),
+                StreamBooks(planned.name, planned.classifiers, self._plan.sinks, live=live),
                 self._process(name, f"streamfer: {name}"),
+                tally=Tally(planned.capture.tally, create=True) if live else None,
             )
             self._streams[planned.name] = stream
             self._stages[name] = planned.capture
-            self._waiting.append(stream)
+            if live:
+                self._spawn(stream.capture)
+            else:
+                self._waiting.append(stream)
         for _ in range(self._plan.at_once):
             self._next_stream()
 
@@ -163,7 +204,21 @@ class Supervisor:
         if self._signals.count == 1 and not self._draining:
             self._drain()
         self._look_after()
+        for stream in self._streams.values():
+            if stream.tally is not None and self._booted and not stream.books.complete:
+                stream.books.captured = stream.tally.read()[0] - stream.books.base
         self._observer.progress([stream.books for stream in self._streams.values()])
+        now = time.monotonic()
+        if now >= self._status_at:
+            self._status_at = now + _STATUS_INTERVAL
+            self.status = self._current_status()
+            self._observer.status(self.status)
+            for line in self._repeats.due():
+                self._observer.log(line)
+            live = sum(stream.state == "live" for stream in self.status.streams)
+            self._notifier.status(f"{live} of {len(self.status.streams)} streams live")
+        self._notifier.beat()
+        self._turned = now
 
     def _look_after(self) -> None:
         """Start what is due, replace what is silent."""
@@ -176,6 +231,16 @@ class Supervisor:
                 self._say(logging.WARNING, f"{process.name}: no sign of life for {limit:.0f} s; replacing it")
                 process.last_heard = now
                 process.signal(signal.SIGKILL)
+        if self._booted and self._plan.give_up is not None and now - self._booted_at > self._plan.give_up:
+            for stream in self._streams.values():
+                if stream.live and not stream.finished and not stream.books.captured:
+                    self._give_up(stream)
+
+    def _give_up(self, stream: _Stream) -> None:
+        """A source on the command line that gives no frames: its user waits for an answer."""
+        told = stream.condition.detail if stream.condition else None
+        seconds = f"{self._plan.give_up:g} s"
+        self._fail(stream, StartError(told or f"no frame within {seconds}; see whether the source is on"))
 
     def _drain(self) -> None:
         """First signal: read no further, finish what is under way."""
@@ -184,6 +249,9 @@ class Supervisor:
         for stream in self._waiting:
             stream.finished = True
         self._waiting.clear()
+        for process in self._processes():
+            if process.spawn_at is not None:
+                process.spawn_at = 0.0
         for stream in self._streams.values():
             if stream.finished:
                 continue
@@ -195,6 +263,7 @@ class Supervisor:
     def _shut_down(self) -> None:
         """Stop, then TERM, then KILL, each with a deadline."""
         self._stopping = True
+        self._notifier.stopping()
         for process in self._processes():
             if process.running:
                 self._tell(process, wire.Stop())
@@ -272,6 +341,11 @@ class Supervisor:
                 process.spawn_at = time.monotonic() + delay
                 return
             metrics.circuit_open.labels(process.name).set(1)
+            if stream is not None and stream.live:
+                text = f"{process.name}: died too often, last: {cause}; trying again each minute"
+                self._say(logging.ERROR, text)
+                process.broken, process.spawn_at = True, time.monotonic() + _HALF_OPEN
+                return
             times = f"died {process.backoff.failures} times without finishing a frame"
             failure = FatalError(f"{process.name}: {times}, last: {cause}")
         if stream is None:
@@ -285,9 +359,11 @@ class Supervisor:
 
     def _hear(self) -> None:
         while readable(self._router):
-            identity, payload = receive(self._router)[:2]
+            identity, *parts = receive(self._router)
             try:
-                message = wire.decode_from_worker(payload)
+                message = wire.decode_from_worker(parts[0] if parts else b"")
+                if getattr(message, "stream", None) not in (None, *self._streams):
+                    raise wire.WireError("it is about a stream that is not ours")
             except wire.WireError as error:
                 metrics.bad_messages.labels("supervisor").inc()
                 self._say(logging.WARNING, f"supervisor: a message was dropped: {error}")
@@ -316,25 +392,33 @@ class Supervisor:
         if not current:
             return
         process.last_heard = time.monotonic()
-        metrics.progress.labels(process.name).set(time.time())
+        process.progress_time = time.time()
+        metrics.progress.labels(process.name).set(process.progress_time)
         if isinstance(message, wire.Ready):
             self._ready(process, message)
         elif isinstance(message, wire.Beat):
             if message.frames > process.frames:
                 process.frames = message.frames
                 process.backoff.progressed()
-                if (owner := self._stream_of(process)) is not None:
+                if process.broken:
+                    process.broken = False
+                    metrics.circuit_open.labels(process.name).set(0)
+                owner = self._stream_of(process)
+                if owner is not None and not owner.live:
                     owner.books.captured = max(owner.books.captured, message.frames)
         elif isinstance(message, wire.Failed):
             process.failure = (message.line, message.status)
         elif isinstance(message, wire.Ended):
             ended = self._streams[message.stream]
-            ended.books.captured, ended.books.complete = max(ended.books.captured, message.count), True
+            count = message.count - ended.books.base
+            ended.books.captured, ended.books.complete = max(ended.books.captured, count), True
             if message.error is not None:
                 ended.failure = FatalError(message.error)
             self._finish_if_done(ended)
+        elif isinstance(message, wire.Condition):
+            self._changed(self._streams[message.stream], message)
         elif isinstance(message, wire.Log):
-            self._say(message.level, message.text)
+            self._said(process, message)
         elif isinstance(message, wire.Stopped):
             process.finished = True
             process.outputs = message.outputs
@@ -356,12 +440,17 @@ class Supervisor:
         stage = self._stages[process.name]
         if isinstance(stage, SinkSpec) and stage.durable:
             for name, ledgers in message.positions.items():
-                self._streams[name].books.resumed(stage.sink, ledgers)
+                taken = self._streams[name]
+                if not (taken.live and self._booted):  # of a live stream it is known what this run has done
+                    taken.books.resumed(stage.sink, ledgers)
                 for ledger in ledgers:
-                    taken = self._streams[name]
                     taken.leased = max(taken.leased, ledger.last_track)
         if self._booted:
-            streams = [s for s in self._streams.values() if process.name in s.planned.path and not s.finished]
+            streams = [
+                stream
+                for stream in self._streams.values()
+                if process.name in stream.planned.path and not (stream.finished or stream.live)
+            ]
             for stream in streams:
                 stream.attempt += 1
             self._start_shared(process, again=again)
@@ -374,7 +463,12 @@ class Supervisor:
     def _all_ready(self) -> None:
         """Every shared stage is there: now it is known where each recording goes on."""
         self._booted = True
+        self._booted_at = time.monotonic()
+        self._notifier.ready()
         for stream in self._streams.values():
+            if stream.tally is not None:
+                stream.tally.write(*stream.books.begin_live(), 0.0)
+                continue
             first = stream.books.begin()
             if first:
                 stream.attempt = 1
@@ -393,14 +487,22 @@ class Supervisor:
             start = wire.Start(first_tracks=firsts, again=again)
         elif isinstance(stage, SinkSpec):
             attempts = {name: stream.attempt for name, stream in self._streams.items()}
-            held = {} if stage.durable else {n: s.books.held(stage.sink) for n, s in self._streams.items()}
-            start = wire.Start(attempts=attempts, held=held)
+            held = {
+                name: stream.books.held(stage.sink)
+                for name, stream in self._streams.items()
+                if stream.live or not stage.durable
+            }
+            start = wire.Start(attempts=attempts, held=held, again=again)
         self._tell(process, start)
 
     def _start_capture(self, stream: _Stream) -> None:
-        if stream.capture.starts > 1:
-            stream.attempt += 1
-        self._tell(stream.capture, wire.Start(first=stream.books.released() + 1, attempt=stream.attempt))
+        if stream.tally is not None:
+            seq, epoch, _ = stream.tally.read()
+            self._tell(stream.capture, wire.Start(first=seq, epoch=epoch + (stream.capture.starts > 1)))
+        else:
+            if stream.capture.starts > 1:
+                stream.attempt += 1
+            self._tell(stream.capture, wire.Start(first=stream.books.released() + 1, attempt=stream.attempt))
         if self._draining:
             self._tell(stream.capture, wire.Drain())
 
@@ -412,11 +514,46 @@ class Supervisor:
         before = stream.books.released()
         stream.books.acked(stage.sink, message.positions, done=message.done)
         after = stream.books.released()
-        if after > before and stream.capture.ready:
+        if after > before and stream.capture.ready and not stream.live:
             self._tell(stream.capture, wire.Release(after))
         for row in stream.books.rows():
             row.export()
         self._finish_if_done(stream)
+
+    # ---- what is told --------------------------------------------------------------------------------------
+
+    def _changed(self, stream: _Stream, condition: wire.Condition) -> None:
+        """A live source is in another state than before, or still gives no frames."""
+        before = stream.condition
+        stream.condition = condition
+        name = stream.planned.name
+        if before is None or before.state != condition.state:
+            stream.since = time.time()
+            if before is not None:
+                metrics.stream_state.labels(name, before.state).set(0)
+            metrics.stream_state.labels(name, condition.state).set(1)
+        if condition.reason is not None:
+            metrics.lost.labels(name, condition.reason).inc()
+        level, text = logging.WARNING, f"{condition.detail} (trying again)"
+        if condition.state == "connecting":
+            return
+        if condition.state == "live":
+            again = f" again (epoch {condition.epoch})" if condition.reconnects else ""
+            level, text = logging.INFO, f"live{again}, {condition.width}×{condition.height}"
+        what = f"{condition.state} {condition.reason} {condition.reconnects > 0}"
+        self._say_seldom((name, what), _line(level, f"{name}: {text}", name, condition.epoch))
+
+    def _current_status(self) -> Status:
+        stages = [_stage_status(process) for process in self._processes()]
+        streams = [_stream_status(stream, booted=self._booted) for stream in self._streams.values()]
+        up = all(process.ready for process in self._shared.values())
+        return Status(
+            version=__version__,
+            started=self._started,
+            ready=self._booted and up and any(is_well(stream) for stream in streams),
+            streams=streams,
+            stages=stages,
+        )
 
     # ---- the ends of streams -------------------------------------------------------------------------------
 
@@ -443,7 +580,24 @@ class Supervisor:
         try_send_to(self._router, process.identity, wire.encode(message))
 
     def _say(self, level: int, text: str) -> None:
-        self._observer.log(level, text)
+        self._observer.log(_line(level, text))
+
+    def _said(self, process: Process, message: wire.Log) -> None:
+        line = LogLine(
+            time=time.time(),
+            level=message.level,
+            text=message.text,
+            stage=process.name,
+            stream=message.stream,
+            epoch=message.epoch,
+            seq=message.seq,
+        )
+        self._say_seldom((process.name, message.text), line)
+
+    def _say_seldom(self, key: tuple[str, str], line: LogLine) -> None:
+        """The same thing over and over is told now and then, with how often it was."""
+        if (admitted := self._repeats.admit(key, line)) is not None:
+            self._observer.log(admitted)
 
     def _outcome(self, seconds: float) -> Outcome:
         failures = {name: s.failure for name, s in self._streams.items() if s.failure is not None}
@@ -457,11 +611,59 @@ class Supervisor:
             status,
             [row for stream in self._streams.values() for row in stream.books.rows()],
             outputs,
-            [f"streams.{name}: {failure}" for name, failure in failures.items()],
+            # The one source of the command line needs no name.
+            [
+                str(failure) if self._plan.give_up is not None else f"streams.{name}: {failure}"
+                for name, failure in failures.items()
+            ],
             sum(stream.books.captured for stream in self._streams.values()),
             seconds,
             self._restarts,
         )
+
+
+def _line(level: int, text: str, stream: str | None = None, epoch: int | None = None) -> LogLine:
+    return LogLine(time=time.time(), level=level, text=text, stage="supervisor", stream=stream, epoch=epoch)
+
+
+def _stage_status(process: Process) -> StageStatus:
+    state: StageState = "up" if process.ready else "starting"
+    if not process.running:
+        state = "broken" if process.broken else "stopped" if process.spawn_at is None else "restarting"
+    return StageStatus(
+        name=process.name,
+        state=state,
+        restarts=max(0, process.starts - 1),
+        last_progress=process.progress_time,
+    )
+
+
+def _stream_status(stream: _Stream, *, booted: bool) -> StreamStatus:
+    condition, books = stream.condition, stream.books
+    state: StreamState = "reading" if stream.capture.ready and booted else "waiting"
+    if stream.live:
+        state = condition.state if condition else "connecting"
+    if stream.finished:
+        state = "failed" if stream.failure else "done"
+    behind = max(books.rows(), key=lambda row: row.in_flight)
+    return StreamStatus(
+        name=stream.planned.name,
+        live=stream.live,
+        state=state,
+        since=stream.since,
+        reason=condition.reason if condition else None,
+        detail=str(stream.failure) if stream.failure else condition.detail if condition else None,
+        epoch=condition.epoch if condition else 0,
+        reconnects=condition.reconnects if condition else 0,
+        width=condition.width if condition else 0,
+        height=condition.height if condition else 0,
+        fps=stream.rate.update(time.monotonic(), books.captured),
+        captured=books.captured,
+        delivered=behind.delivered,
+        in_flight=behind.in_flight,
+        dropped=behind.dropped,
+        last_frame=(stream.tally.read()[2] or None) if stream.tally else None,
+    )
 
 
 def _mark_dead(pid: int) -> None:

@@ -12,18 +12,42 @@ import fcntl
 import os
 import secrets
 import shutil
+import socket as socketlib
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import zmq
 
 from streamfer.errors import StartError
 from streamfer.wire import MAX_MESSAGE
 
+if TYPE_CHECKING:
+    from zmq.auth.thread import ThreadAuthenticator
+
 HIGH_WATER = 1024
 """Messages a socket holds at most. Recordings keep far fewer under way: at most a ring's slots per stream."""
 _IPC_LIMIT = 107 - len("/capture-") - 70
+
+
+_MAX_SUBSCRIPTION = 1024
+"""Bytes of the longest message that a subscriber may send."""
+_ZAP_DOMAIN = "streamfer"
+
+
+@dataclass(frozen=True)
+class Gate:
+    """Who gets in: `secret` is the server's CURVE key (Z85), `knows` is asked for each client's public key
+    (Z85), in a thread of its own."""
+
+    secret: str
+    knows: Callable[[str], bool]
+
+    def callback(self, domain: str, key: bytes) -> bool:
+        """What zmq.auth calls."""
+        return self.knows(key.decode())
 
 
 class RuntimeDirectory:
@@ -92,6 +116,7 @@ class Sockets:
     def __init__(self) -> None:
         self._context = zmq.Context(io_threads=1)
         self._open: list[zmq.Socket[bytes]] = []
+        self._authenticator: ThreadAuthenticator | None = None
 
     def _socket(self, kind: int) -> zmq.Socket[bytes]:
         socket = self._context.socket(kind)
@@ -133,11 +158,66 @@ class Sockets:
         socket.connect(address)
         return socket
 
+    def publish(self, address: str, high_water: int, gate: Gate | None = None) -> zmq.Socket[bytes]:
+        """Bind a socket that any number of subscribers may read; StartError if that cannot be.
+
+        Each of them gets what it has asked for and `high_water` messages wait for it at most; what is too
+        much is lost to it alone, and ZeroMQ does not tell. With a `gate` everything is encrypted and only
+        those whom it knows get in.
+        """
+        if address.startswith("ipc://"):
+            _make_way(Path(address.removeprefix("ipc://")))
+        socket = self._socket(zmq.PUB)
+        socket.set(zmq.SNDHWM, high_water)
+        socket.set(zmq.MAXMSGSIZE, _MAX_SUBSCRIPTION)
+        socket.set(zmq.IPV6, int("[" in address))
+        if gate is not None:
+            self._admit(gate)
+            socket.set(zmq.CURVE_SERVER, 1)
+            socket.set(zmq.CURVE_SECRETKEY, gate.secret.encode())
+            socket.set(zmq.ZAP_DOMAIN, _ZAP_DOMAIN.encode())
+            socket.set(zmq.ZAP_ENFORCE_DOMAIN, 1)  # nobody gets in while nobody is asked
+        try:
+            socket.bind(address)
+        except zmq.ZMQError as error:
+            reason = zmq.strerror(error.errno)
+            raise StartError(f"{address}: cannot listen there: {reason}; choose another address") from error
+        return socket
+
+    def _admit(self, gate: Gate) -> None:
+        """Answer libzmq's questions about who may get in (ZAP, rfc.zeromq.org/spec/27) in a thread."""
+        from zmq.auth.thread import ThreadAuthenticator  # brings asyncio with it
+
+        self._authenticator = ThreadAuthenticator(self._context)
+        self._authenticator.configure_curve_callback(_ZAP_DOMAIN, gate)
+        self._authenticator.start()
+
     def close(self, linger_ms: int = 1000) -> None:
         """Close everything; what was sent last gets `linger_ms` to leave."""
+        if self._authenticator is not None:
+            self._authenticator.stop()
         for socket in self._open:
             socket.close(linger=linger_ms)
         self._context.term()
+
+
+def _make_way(path: Path) -> None:
+    """Remove a socket that nobody listens on any more. libzmq would remove whatever is there, in use or not,
+    socket or not."""
+    try:
+        if not path.is_socket():
+            if path.exists():
+                raise StartError(f"{path}: cannot listen there: something else than a socket is there")
+            return
+        with socketlib.socket(socketlib.AF_UNIX) as probe:
+            probe.settimeout(1)
+            probe.connect(str(path))
+    except ConnectionRefusedError:
+        path.unlink(missing_ok=True)
+    except OSError as error:
+        raise StartError(f"{path}: cannot listen there: {error.strerror or error}") from error
+    else:
+        raise StartError(f"{path}: cannot listen there: another process does")
 
 
 def readable(socket: zmq.Socket[bytes]) -> bool:

@@ -2,12 +2,20 @@
 
 from __future__ import annotations
 
-from typing import Literal, NamedTuple
+import sys
+from typing import Annotated, Literal, NamedTuple
 
 import msgspec
 
 LABELS = ("angry", "disgust", "fear", "happy", "sad", "surprise", "neutral")
 """The seven expressions, in the order of FER2013's class indices."""
+
+Count = Annotated[int, msgspec.Meta(ge=0, le=2**53)]
+"""A count or an ordinal, where it comes from another process: what every sink can write, JSON included."""
+
+_LARGEST = sys.float_info.max
+Finite = Annotated[float, msgspec.Meta(ge=-_LARGEST, le=_LARGEST)]
+"""A number, where it comes from another process: neither infinite nor "not a number"."""
 
 FaceStatus = Literal["ok", "small", "blurred"]
 """Why a face has a label (`ok`) or has none: too few pixels, or too little detail in them."""
@@ -29,6 +37,10 @@ LostReason = Literal[
 """Why a live source gives no frames: nobody listens there; the host name is unknown; no way to the host; the
 password is wrong (401, 403); no such path (404); no answer or no frame in time; what answers is no video; the
 other end has finished; no such device; the device is in use; no shared memory; anything else."""
+
+StreamState = Literal["waiting", "connecting", "live", "stale", "reconnecting", "reading", "done", "failed"]
+"""A recording is waiting, reading, done or failed. A live source is connecting (for the first time), live,
+stale (frames have stopped, the connection is not yet given up) or reconnecting (lost, tried again)."""
 
 Polygon = tuple[tuple[float, float], ...]
 """At least three corners (x, y), each coordinate a share 0..1 of the upright frame's width or height."""
@@ -78,13 +90,13 @@ class Face(msgspec.Struct, frozen=True):
     `probabilities` (label → 0..1, adding up to 1) are None unless `status` is "ok".
     """
 
-    track: int
-    box: tuple[float, float, float, float]
-    score: float
+    track: Count
+    box: tuple[Finite, Finite, Finite, Finite]
+    score: Finite
     status: FaceStatus
     label: str | None = None
-    confidence: float | None = None
-    probabilities: dict[str, float] | None = None
+    confidence: Finite | None = None
+    probabilities: dict[str, Finite] | None = None
 
 
 class Result(msgspec.Struct, frozen=True, kw_only=True):

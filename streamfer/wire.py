@@ -11,7 +11,7 @@ from typing import Any, Final, TypeVar
 
 import msgspec
 
-from streamfer.types import Face, FaceStatus
+from streamfer.types import Count, Face, FaceStatus, Finite, LostReason, StreamState
 
 VERSION: Final = 1
 MAX_MESSAGE: Final = 16 * 1024 * 1024
@@ -34,39 +34,45 @@ class SlotRef(_Message, frozen=True):
 
     ring: str
     nonce: int
-    slot: int
-    generation: int
-    width: int
-    height: int
+    slot: Count
+    generation: Count
+    width: Count
+    height: Count
     full_range: bool
 
 
 class Frame(_Message, frozen=True, tag=f"frame{VERSION}"):
     """One decoded frame: `(stream, epoch, seq)` names it.
 
-    `attempt` rises each time the stream's frames are sent again after a failure. `credit` is how many frames
-    may be under way at once: sinks acknowledge at the latest every credit/2 frames. `captured` is the capture
-    host's monotonic clock in seconds. A frame with `dropped` set is not to be analysed and has no pixels.
+    `attempt` rises each time a recording's frames are sent again after a failure. `credit` is how many frames
+    of a recording may be under way at once: sinks acknowledge at the latest every credit/2 frames. `seconds`
+    is the stream's own even clock, for trackers; `captured` the capture host's monotonic one. A recording's
+    frame with `dropped` set is not to be analysed and has no pixels. Of a live stream, `skipped` counts by
+    reason the frames that were dropped on the way since the one before this was sent on; `discontinuity` says
+    that the source's clock has jumped.
     """
 
     stream: str
-    attempt: int
-    epoch: int
-    seq: int
-    pts: float | None
-    time: float | None
-    captured: float
-    credit: int
+    attempt: Count
+    epoch: Count
+    seq: Count
+    pts: Finite | None
+    time: Finite | None
+    captured: Finite
+    credit: Count
     slot: SlotRef | None
     dropped: str | None = None
+    seconds: Finite | None = None
+    skipped: dict[str, Count] = {}
+    discontinuity: bool = False
 
 
 class FoundFace(_Message, frozen=True):
     """A tracked face; those with status "ok" have a crop, in order, in the message's second part."""
 
-    track: int
-    box: tuple[float, float, float, float]
-    score: float
+    track: Count
+    box: tuple[Finite, Finite, Finite, Finite]
+    score: Finite
     status: FaceStatus
 
 
@@ -88,12 +94,13 @@ class Scored(_Message, frozen=True, tag=f"scored{VERSION}"):
 
 
 class End(_Message, frozen=True, tag=f"end{VERSION}"):
-    """The end of a stream: `count` frames were captured. Flows through every stage behind the last frame."""
+    """The end of a stream behind frame `count` - 1. Flows through every stage behind the last frame."""
 
     stream: str
-    attempt: int
-    epoch: int
-    count: int
+    attempt: Count
+    epoch: Count
+    count: Count
+    skipped: dict[str, Count] = {}
 
 
 class EndScored(_Message, frozen=True, tag=f"endscored{VERSION}"):
@@ -107,13 +114,15 @@ class EndScored(_Message, frozen=True, tag=f"endscored{VERSION}"):
 
 
 class Ledger(_Message, frozen=True):
-    """How far a sink is with one (stream, classifier): frames on record, up to and including `seq`."""
+    """How far a sink is with one (stream, classifier): frames on record, up to and including `seq`. The
+    counts of a recording begin with its first frame, those of a live stream with the run."""
 
     classifier: str
     seq: int
     delivered: int
     dropped: dict[str, int]
     last_track: int
+    epoch: int = 0
 
 
 class Opened(_Message, frozen=True, tag="opened"):
@@ -148,6 +157,19 @@ class Beat(_Message, frozen=True, tag="beat"):
     bad_messages: int = 0
 
 
+class Condition(_Message, frozen=True, tag="condition"):
+    """How a live source is: what `streamfer.status.StreamStatus` says of it."""
+
+    stream: str
+    state: StreamState
+    reason: LostReason | None = None
+    detail: str | None = None
+    epoch: int = 0
+    reconnects: int = 0
+    width: int = 0
+    height: int = 0
+
+
 class Lease(_Message, frozen=True, tag="lease"):
     """Track ids up to and including `upto` may have been given out for this stream."""
 
@@ -177,6 +199,9 @@ class Log(_Message, frozen=True, tag="log"):
 
     level: int
     text: str
+    stream: str | None = None
+    epoch: int | None = None
+    seq: int | None = None
 
 
 class Stopped(_Message, frozen=True, tag="stopped"):
@@ -189,12 +214,13 @@ class Stopped(_Message, frozen=True, tag="stopped"):
 
 
 class Start(_Message, frozen=True, tag="start"):
-    """Begin. Capture: produce from frame `first` on, tagged with `attempt`. Detect: ids from `first_tracks`;
-    `again` if it succeeds one that died. Sinks: take frames of these `attempts` or later; best-effort ones go
-    on behind what is `held` already."""
+    """Begin. Capture: produce from frame `first` on, tagged with `attempt`, or of a live source from `epoch`
+    on. Detect: ids from `first_tracks`; `again` if it succeeds one that died. Sinks: take frames of these
+    `attempts` or later, behind what is `held` already (best-effort sinks, and all of live streams)."""
 
     first: int = 0
     attempt: int = 0
+    epoch: int = 0
     first_tracks: dict[str, int] = {}
     again: bool = False
     attempts: dict[str, int] = {}
@@ -222,7 +248,7 @@ class Stop(_Message, frozen=True, tag="stop"):
 
 
 Data = Frame | Found | Scored | End | EndScored
-FromWorker = Ready | Failed | Beat | Lease | Ended | Ack | Log | Stopped
+FromWorker = Ready | Failed | Beat | Condition | Lease | Ended | Ack | Log | Stopped
 ToWorker = Start | Release | Replay | Drain | Stop
 
 _T = TypeVar("_T")
@@ -256,7 +282,7 @@ def _decode(decoder: msgspec.msgpack.Decoder[_T], payload: bytes) -> _T:
     try:
         return decoder.decode(payload)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise WireError(str(error)) from error
+        raise WireError(ascii(str(error))[1:201]) from error  # it quotes the message, which may be anything
 
 
 def crops_in(payload: Any, count: int, shape: tuple[int, int, int]) -> Any:

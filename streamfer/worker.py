@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 import setproctitle
 
 from streamfer.errors import StreamferError
+from streamfer.redact import redact, secrets_in
 
 if TYPE_CHECKING:
     from streamfer.stages.base import Link, Stage
@@ -34,6 +35,7 @@ def main() -> int:
     from streamfer.stages import spec as specs
 
     spec = specs.decode(line)
+    hide_secrets(spec.stage)
     threading.Thread(target=_follow, args=(spec.runtime,), daemon=True, name="lifeline").start()
 
     from streamfer import wire
@@ -50,7 +52,7 @@ def main() -> int:
     try:
         _stage(spec.stage, sockets, link).run()
     except StreamferError as error:
-        link.send(wire.Failed(str(error), error.status))
+        link.send(wire.Failed(redact(str(error)), error.status))
         status = error.status
     finally:
         sockets.close()
@@ -62,6 +64,10 @@ def _stage(spec: StageSpec, sockets: Sockets, link: Link) -> Stage:
     from streamfer.stages import spec as specs
 
     if isinstance(spec, specs.CaptureSpec):
+        if spec.live is not None:
+            from streamfer.stages.live import LiveCapture
+
+            return LiveCapture(spec, sockets, link)
         from streamfer.stages.capture import Capture
 
         return Capture(spec, sockets, link)
@@ -79,6 +85,13 @@ def _stage(spec: StageSpec, sockets: Sockets, link: Link) -> Stage:
     from streamfer.stages.sink import SinkStage
 
     return SinkStage(spec, sockets, link)
+
+
+def hide_secrets(stage: StageSpec) -> None:
+    """Let nothing that this process says show the passwords in its options."""
+    for component in (getattr(stage, name, None) for name in ("source", "detector", "tracker", "component")):
+        if component is not None:
+            secrets_in(component.options)
 
 
 def _follow(runtime: str) -> None:

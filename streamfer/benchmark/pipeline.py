@@ -17,7 +17,9 @@ from streamfer import wire
 from streamfer.benchmark import children, cpu_seconds
 from streamfer.config import load
 from streamfer.ledger import StreamBooks
+from streamfer.logs import LogLine
 from streamfer.service import run
+from streamfer.status import Status
 
 
 def memory_mb(pids: list[int]) -> float:
@@ -39,10 +41,12 @@ class Meter:
     memory: float = 0.0
     by_process: dict[str, float] = field(default_factory=dict)
 
+    def status(self, status: Status) -> None: ...
+
     def opened(self, stream: str, opened: wire.Opened) -> None: ...
 
-    def log(self, level: int, text: str) -> None:
-        print(text, file=sys.stderr)
+    def log(self, line: LogLine) -> None:
+        print(line.text, file=sys.stderr)
 
     def progress(self, streams: list[StreamBooks]) -> None:
         (books,) = streams

@@ -9,7 +9,7 @@ import typer
 
 from streamfer.errors import StreamferError
 
-COMMANDS = ("run", "demo", "predict", "check", "plugins", "schema", "doctor", "bench")
+COMMANDS = ("run", "status", "demo", "predict", "check", "plugins", "schema", "doctor", "keys", "bench")
 """Subcommands in the order of the help text; each is a module with `register(app)`."""
 
 HELP = """Facial-expression analytics on video.

@@ -7,8 +7,11 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from streamfer.errors import UsageError
+from streamfer.redact import redact
+
 if TYPE_CHECKING:
-    from streamfer.config import Config
+    from streamfer.config import Config, StreamConfig
 
 
 def register(app: typer.Typer) -> None:
@@ -16,7 +19,7 @@ def register(app: typer.Typer) -> None:
 
     @app.command()
     def check(
-        config: Annotated[Path, typer.Argument(metavar="CONFIG", help="A YAML configuration.")],
+        config: Annotated[str, typer.Argument(metavar="CONFIG", help="A YAML configuration.")],
         overrides: Annotated[
             list[str] | None,
             typer.Option(
@@ -30,19 +33,16 @@ def register(app: typer.Typer) -> None:
 
         Everything that is wrong is listed at once, with file, line and key. Exit status: 0 all right, 2 not.
         """
-        from streamfer.config import load
+        from streamfer.config import live_target, load
 
-        typer.echo(summary(load(config, overrides=overrides or [])))
+        if live_target(config) is not None:
+            raise UsageError("check is for configurations; a camera alone goes to: streamfer run CAMERA")
+        typer.echo(summary(load(Path(config), overrides=overrides or [])))
 
 
 def summary(config: Config) -> str:
     """What a configuration runs, a line for each part."""
-    everyone = tuple(one.label for one in config.classifiers)
-    lines = []
-    for stream in config.streams:
-        source = f"{stream.source.name} {stream.source.options.get('path', '')}".strip()
-        only = "" if stream.classifiers == everyone else f" (classifiers: {', '.join(stream.classifiers)})"
-        lines.append(f"stream      {stream.name}: {source}{only}")
+    lines = [f"stream      {_stream(stream, config)}" for stream in config.streams]
     detector = config.detector
     every = detector.faces.full_every
     often = "every frame" if every == 1 else f"the whole frame every {every}"
@@ -62,6 +62,25 @@ def summary(config: Config) -> str:
     if config.privacy.blur:
         lines.append("privacy     faces are blurred")
     return "\n".join([f"{config.path}: ok", *lines])
+
+
+def _stream(stream: StreamConfig, config: Config) -> str:
+    """One stream, and what is its own."""
+    options = stream.source.options
+    where = next((options[key] for key in ("path", "url", "device") if key in options), "")
+    notes = []
+    if stream.live is not None:
+        notes.append("live" if stream.live.fps is None else f"live, at most {stream.live.fps:g} frames/s")
+    for what, number in (("region", len(stream.regions)), ("mask", len(stream.masks))):
+        if number:
+            notes.append(f"{number} {what}{'s' if number > 1 else ''}")
+    usual = {**config.detector.faces.model_dump(), "width": config.detector.width}
+    own = {**stream.faces.model_dump(), "width": stream.width}
+    notes += [f"{key}: {value:g}" for key, value in own.items() if value != usual[key]]
+    if stream.classifiers != tuple(one.label for one in config.classifiers):
+        notes.append(f"classifiers: {', '.join(stream.classifiers)}")
+    source = redact(f"{stream.source.name} {where}".strip())
+    return f"{stream.name}: {source}" + (f" ({', '.join(notes)})" if notes else "")
 
 
 def _workers(number: int) -> str:

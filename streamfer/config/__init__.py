@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from streamfer.config.assemble import assemble, normalise
 from streamfer.config.document import MAX_BYTES, Document
@@ -14,6 +16,7 @@ from streamfer.config.model import (
     ClassifierConfig,
     Config,
     DetectorConfig,
+    LiveConfig,
     MetricsConfig,
     Privacy,
     SinkConfig,
@@ -22,6 +25,7 @@ from streamfer.config.model import (
 )
 from streamfer.config.schema import schema
 from streamfer.config.substitute import Substitution
+from streamfer.config.target import LiveTarget, live_target
 from streamfer.plugins import Registry
 
 __all__ = [
@@ -29,18 +33,24 @@ __all__ = [
     "Config",
     "ConfigError",
     "DetectorConfig",
+    "LiveConfig",
+    "LiveTarget",
     "MetricsConfig",
     "Privacy",
     "SinkConfig",
     "StreamConfig",
     "TrackerConfig",
+    "for_live",
     "for_recording",
+    "live_target",
     "load",
     "schema",
 ]
 
 SECRETS = Path("/run/secrets")
 DEFAULT_CLASSIFIER = "cnn"
+GIVE_UP = 10.0
+"""Seconds that `streamfer run CAMERA` waits for its first frame."""
 
 
 def load(
@@ -49,15 +59,18 @@ def load(
     overrides: Sequence[str] = (),
     registry: Registry | None = None,
     environ: Mapping[str, str] | None = None,
-    secrets: Path = SECRETS,
+    secrets: Path | None = None,
 ) -> Config:
     """The configuration in a file; ConfigError tells everything that is wrong with it.
 
     `overrides` are `key=value` as of --set; relative paths, theirs too, start from the file's directory.
     `registry` is what is installed (default: look for it), `environ` the environment that fills in `${NAME}`
-    (default: this process's), `secrets` the directory of `${secret:NAME}`.
+    (default: this process's), `secrets` the directory of `${secret:NAME}` (default: that of
+    systemd's credentials if there is one, else /run/secrets).
     """
-    document = Document(str(path), Substitution(os.environ if environ is None else environ, secrets))
+    environ = os.environ if environ is None else environ
+    secrets = secrets or Path(environ.get("CREDENTIALS_DIRECTORY") or SECRETS)
+    document = Document(str(path), Substitution(environ, secrets))
     document.read(_text(path))
     base = Path(os.path.abspath(path)).parent  # noqa: PTH100 - Path.absolute keeps ".."
     return _finish(document, base, registry, overrides, path)
@@ -72,21 +85,52 @@ def for_recording(
 ) -> Config:
     """The configuration of `streamfer run clip.mp4`: results.jsonl, results.db and, with `video`,
     annotated.mp4 in `out_dir`. Relative paths start from the working directory."""
-    names = list(classifiers) or [DEFAULT_CLASSIFIER]
-    sinks = [("jsonl", "results.jsonl"), ("sqlite", "results.db")] + [("video", "annotated.mp4")] * video
     stream = stream_name("", Path(path.name))[1:].lstrip(".-") or "recording"
+    entry = {"source": "file", "path": str(path)}
+    return _from_command_line(stream, entry, classifiers, _files(out_dir, video=video), registry)
+
+
+def for_live(
+    target: LiveTarget,
+    classifiers: Sequence[str] = (),
+    out_dir: Path = Path("out"),
+    video: bool = False,
+    registry: Registry | None = None,
+) -> Config:
+    """The configuration of `streamfer run CAMERA`: a live table, and the same files as of a recording. The
+    run ends if the camera gives no frame in its first seconds."""
+    sinks = [{"name": "console"}, *_files(out_dir, video=video)]
+    config = _from_command_line(target.name, target.entry, classifiers, sinks, registry)
+    return replace(config, give_up=GIVE_UP)
+
+
+def _files(out_dir: Path, *, video: bool) -> list[dict[str, str]]:
+    """The sinks of a run without a configuration."""
+    sinks = [("jsonl", "results.jsonl"), ("sqlite", "results.db")] + [("video", "annotated.mp4")] * video
+    return [{"name": name, "path": str(out_dir / file)} for name, file in sinks]
+
+
+def _from_command_line(
+    stream: str,
+    entry: dict[str, Any],
+    classifiers: Sequence[str],
+    sinks: Sequence[dict[str, str]],
+    registry: Registry | None,
+) -> Config:
+    names = list(classifiers) or [DEFAULT_CLASSIFIER]
     document = Document("the command line", Substitution({}, SECRETS))
     document.data = {
         "version": 1,
-        "streams": {stream: {"source": "file", "path": str(path)}},
+        "streams": {stream: entry},
         "classifiers": [{"name": name} for name in names],
-        "sinks": [{"name": name, "path": str(out_dir / file)} for name, file in sinks],
+        "sinks": sinks,
     }
 
     def option(key: Key, label: str) -> None:
         document.places[key] = Place((0, len(document.places)), label, key)
 
-    option(("streams", stream, "path"), "")
+    for name in entry:
+        option(("streams", stream, name), "--transport" if name == "transport" else "")
     for index, _ in enumerate(names):
         option(("classifiers", index), "--classifier")
         option(("classifiers", index, "name"), "--classifier")

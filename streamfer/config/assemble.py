@@ -15,18 +15,16 @@ from streamfer.config.model import (
     Config,
     DetectorConfig,
     DetectorKeys,
-    FolderKeys,
     MetricsConfig,
     MetricsKeys,
     Privacy,
     SinkConfig,
     SinkKeys,
     StreamConfig,
-    StreamKeys,
     TrackerConfig,
     TrackerKeys,
 )
-from streamfer.config.validate import validate
+from streamfer.config.streams import NAME_RULE, StreamReader
 from streamfer.detectors import FaceOptions
 from streamfer.plugins import NAME, Registry
 
@@ -41,10 +39,6 @@ SECTIONS = (
     "plugins",
     "privacy",
 )
-FOLDER = "folder"
-"""The source that is no component: it stands for one `file` stream per file."""
-
-NAME_RULE = "1 to 64 letters, digits, '_', '.' or '-', the first no '.' or '-'"
 
 
 def normalise(document: Document) -> None:
@@ -106,11 +100,14 @@ class _Assembly:
         privacy = self._entries.keys(Privacy, data.get("privacy", {}), ("privacy",))
         metrics = self._metrics(data)
         classifiers = self._classifiers(data)
-        streams = self._streams(data, _labels(data))
         detector = self._detector(data.get("detector", {}))
+        reader = StreamReader(self._document, self._base, self._entries, _labels(data), detector)
+        streams = reader.section(data)
         tracker = self._entries.component("tracker", TrackerKeys, data.get("tracker", {}), ("tracker",))
         sinks = self._sinks(data, blur=privacy is not None and privacy.blur)
         files.check_overwriting(self._document, streams, sinks)
+        self._check_periods(streams, sinks)
+        self._check_hidden(streams, sinks)
         if self._document.problems:
             return None
         assert detector and tracker and privacy  # each of them is there, or a problem is
@@ -118,13 +115,24 @@ class _Assembly:
             path=path,
             streams=tuple(one for _, one in streams),
             detector=detector,
-            tracker=TrackerConfig(tracker[1]),
+            tracker=TrackerConfig(tracker.spec),
             classifiers=tuple(classifiers),
             sinks=tuple(one for _, one in sinks),
             metrics=metrics,
             privacy=privacy,
             plugin_files=plugin_files,
         )
+
+    def _check_periods(
+        self, streams: list[tuple[Key, StreamConfig]], sinks: list[tuple[Key, SinkConfig]]
+    ) -> None:
+        """Files that begin anew now and then are for live streams: a recording's record stays in one."""
+        recording = next((stream.name for _, stream in streams if stream.live is None), None)
+        for key, sink in sinks:
+            for option in ("rotate", "segment", "segment_size"):
+                if recording is not None and sink.spec.options.get(option) is not None:
+                    text = f"is for live streams, and {recording} is a recording: remove it"
+                    self._document.add((*key, option), text)
 
     def _version(self, data: dict[str, Any]) -> bool:
         if "version" not in data:
@@ -176,9 +184,9 @@ class _Assembly:
         found = self._entries.component("detector", DetectorKeys, data, ("detector",))
         if found is None:
             return None
-        keys, spec, _ = found
+        keys = found.keys
         faces = FaceOptions.model_validate(keys.model_dump(include=set(FaceOptions.model_fields)))
-        return DetectorConfig(spec, faces, keys.width, keys.workers)
+        return DetectorConfig(found.spec, faces, keys.width, keys.workers)
 
     def _classifiers(self, data: dict[str, Any]) -> list[ClassifierConfig]:
         result: list[ClassifierConfig] = []
@@ -187,7 +195,7 @@ class _Assembly:
             found = self._entries.component("classifier", ClassifierKeys, entry, key)
             if found is None:
                 continue
-            keys, spec, one = found
+            keys = found.keys
             label = self._label(keys.as_ or keys.name, key)
             if label in first:
                 text = (
@@ -195,8 +203,8 @@ class _Assembly:
                 )
                 self._document.add(key, text)
             first.setdefault(label, key)
-            component = one.component
-            result.append(ClassifierConfig(label, spec, keys.workers, component.crop, component.labels))
+            one = found.registered.component
+            result.append(ClassifierConfig(label, found.spec, keys.workers, one.crop, one.labels))
         return result
 
     def _sinks(self, data: dict[str, Any], *, blur: bool) -> list[tuple[Key, SinkConfig]]:
@@ -212,7 +220,7 @@ class _Assembly:
             found = self._entries.component("sink", SinkKeys, entry, key, blur=blur)
             if found is None:
                 continue
-            keys, spec, one = found
+            keys, spec = found.keys, found.spec
             if keys.as_ is not None:
                 label = self._label(keys.as_, key)
                 if label in first:
@@ -223,68 +231,20 @@ class _Assembly:
                 if sink.spec == spec and keys.as_ is None:
                     self._document.add(key, f"the same sink as {dotted(other)}; remove one")
             first.setdefault(label, key)
-            result.append((key, SinkConfig(label, spec, one.component.pixels, one.component.durable)))
+            one = found.registered.component
+            result.append((key, SinkConfig(label, spec, one.pixels, one.durable)))
         return result
 
-    def _streams(self, data: dict[str, Any], classifiers: list[str]) -> list[tuple[Key, StreamConfig]]:
-        section = data.get("streams")
-        if not isinstance(section, dict) or not section:
-            what = "missing key" if "streams" not in data else f"got {shown(section, ())}"
-            text = f"{what}; expected streams by name: 'lobby: {{source: file, path: clip.mp4}}'"
-            self._document.add(("streams",), text)
-            return []
-        result: list[tuple[Key, StreamConfig]] = []
-        for name, entry in section.items():
-            key: Key = ("streams", name)
-            if not NAME.fullmatch(name):
-                self._document.add(key, f"not a name for a stream; expected {NAME_RULE}")
-            result += [(key, stream) for stream in self._stream(name, entry, key, classifiers)]
-        first: dict[str, Key] = {}
-        for key, stream in result:
-            if stream.name in first:
-                text = f"a second stream '{stream.name}' (the first is from {dotted(first[stream.name])})"
-                self._document.add(key, f"{text}; rename one")
-            first.setdefault(stream.name, key)
-        return result
-
-    def _stream(self, name: str, entry: Any, key: Key, classifiers: list[str]) -> list[StreamConfig]:
-        entries = [(name, entry)]
-        if isinstance(entry, dict) and entry.get("source") == FOLDER:
-            entries = self._folder(name, entry, key)
-        result: list[StreamConfig] = []
-        names: set[str] = set()
-        for wanted, one in entries:
-            found = self._entries.component("source", StreamKeys, one, key)
-            if found is None:
-                return []
-            keys, spec, _ = found
-            chosen = self._chosen(keys.classifiers, (*key, "classifiers"), classifiers)
-            stream = StreamConfig(files.unique(wanted, names), spec, chosen, FaceOptions(), 320)
-            files.check_source(self._document, spec, key)
-            names.add(stream.name)
-            result.append(stream)
-        return result
-
-    def _folder(self, name: str, entry: dict[str, Any], key: Key) -> list[tuple[str, dict[str, Any]]]:
-        """`source: folder` as (stream name, entry with `source: file`) for each of its files."""
-        own = {option: value for option, value in entry.items() if option in FolderKeys.model_fields}
-        folder = validate(self._document, FolderKeys, own, key)
-        if folder is None:
-            return []
-        rest = {option: value for option, value in entry.items() if option not in FolderKeys.model_fields}
-        return [
-            (files.stream_name(name, relative), {**rest, "source": "file", "path": str(path)})
-            for path, relative in files.list_folder(self._document, folder, key, self._base)
-        ]
-
-    def _chosen(self, chosen: tuple[str, ...] | None, key: Key, classifiers: list[str]) -> tuple[str, ...]:
-        if chosen is None:
-            return tuple(classifiers)
-        for index, label in enumerate(chosen):
-            if classifiers and label not in classifiers:  # without any, that is what is wrong
-                text = f"'{label}' is not in 'classifiers'" + suggest(label, classifiers)
-                self._document.add((*key, index), text)
-        return tuple(label for label in classifiers if label in chosen)
+    def _check_hidden(
+        self, streams: list[tuple[Key, StreamConfig]], sinks: list[tuple[Key, SinkConfig]]
+    ) -> None:
+        """A face that does not count is in no result, and so no sink knows that it should blur it."""
+        blurs = next((one.label for _, one in sinks if one.pixels and one.spec.options.get("blur")), None)
+        for key, stream in streams if blurs else ():
+            for name in ("regions", "masks"):
+                if getattr(stream, name):
+                    text = f"the sink '{blurs}' is to blur faces, but would show those that are left out here"
+                    self._document.add((*key, name), f"{text}; do without one of the two")
 
     def _label(self, label: str, key: Key) -> str:
         if not NAME.fullmatch(label):

@@ -285,14 +285,25 @@ class _Values:
             filled = self._document.substitute(text)
             if "\0" in filled:
                 raise SubstitutionError("a text with a NUL character, which no option can use")
+            if not _is_unicode(filled):
+                raise SubstitutionError("a text that is not Unicode, which no option can use")
         except SubstitutionError as error:
             place = self._place(node.start_mark.line + 1)
             self._document.problems.append(Problem(place, key, str(error)))
             self._document.settled.add(key)
-            return text.replace("\0", "")
+            return text.replace("\0", "").encode("utf-8", "replace").decode()
         if filled != text:
             self._document.written[key] = text
         return filled
+
+
+def _is_unicode(text: str) -> bool:
+    """Whether it can be written as UTF-8: `"\\ud800"` and variables with other bytes in them cannot."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _plain(node: Node) -> bool:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Generic, TypeVar
 
 from pydantic import BaseModel
 
@@ -15,6 +16,17 @@ from streamfer.config.validate import validate
 from streamfer.plugins import ComponentSpec, Registered, Registry, option_keys, spec_of
 
 K = TypeVar("K", bound=BaseModel)
+
+
+@dataclass(frozen=True)
+class Entry(Generic[K]):
+    """What an entry says: the service's own keys, the component with its options as JSON values and as its
+    validated model, and the component's registration."""
+
+    keys: K
+    spec: ComponentSpec
+    options: BaseModel
+    registered: Registered
 
 
 class Entries:
@@ -48,8 +60,8 @@ class Entries:
 
     def component(
         self, kind: Kind, model: type[K], data: Any, key: Key, *, blur: bool = False
-    ) -> tuple[K, ComponentSpec, Registered] | None:
-        """The service's own keys of an entry, the component it names with its options, its registration."""
+    ) -> Entry[K] | None:
+        """An entry that names a component; None if it is wrong."""
         if not isinstance(data, dict):
             self._document.add(key, f"got {shown(data, key)}, expected a mapping")
             return None
@@ -63,12 +75,17 @@ class Entries:
         if one is None:
             self._document.add((*key, selector), self._absent(kind, name))
             return None
-        spec = self._spec(one, {k: v for k, v in data.items() if k not in own}, key, own, blur=blur)
-        return None if keys is None or spec is None else (keys, spec, one)
+        found = self._options(one, {k: v for k, v in data.items() if k not in own}, key, own, blur=blur)
+        if keys is None or found is None:
+            return None
+        options, valid = found
+        spec = spec_of(one, files.absolute_options(valid, options, self._base))
+        return Entry(keys, spec, valid, one)
 
-    def _spec(
+    def _options(
         self, one: Registered, options: dict[str, Any], key: Key, own: frozenset[str], *, blur: bool
-    ) -> ComponentSpec | None:
+    ) -> tuple[dict[str, Any], BaseModel] | None:
+        """A component's options as they were given, and as its validated model."""
         component = one.component
         if blur and component.pixels:
             if "blur" not in component.options.model_fields:
@@ -77,8 +94,8 @@ class Entries:
                 )
                 return None
             options = {**options, "blur": True}
-        model = validate(self._document, component.options, options, key, own)
-        return None if model is None else spec_of(one, files.absolute_options(model, options, self._base))
+        valid = validate(self._document, component.options, options, key, own)
+        return None if valid is None else (options, valid)
 
     def _absent(self, kind: Kind, name: str) -> str:
         text = self.registry.absent(kind, name)

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import difflib
-import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from streamfer.errors import UsageError
+from streamfer.redact import in_addresses, is_sensitive
 
 Key = tuple[str | int, ...]
 """The path to a value, such as ("sinks", 0, "path")."""
@@ -35,7 +35,9 @@ class Problem:
     def __str__(self) -> str:
         shown = "" if self.key in ((), self.place.key) else f"{dotted(self.key)}: "
         where = f"{self.place.label}: " if self.place.label else ""
-        return f"{where}{shown}{self.text}"
+        text = in_addresses(f"{where}{shown}{self.text}")
+        # What stands in the file is quoted, and a terminal would obey its control characters.
+        return "".join(one if one.isprintable() else ascii(one)[1:-1] for one in text)
 
 
 class ConfigError(UsageError):
@@ -63,13 +65,9 @@ def suggest(word: str, known: Iterable[str]) -> str:
     return f"; expected one of {', '.join(words)}" if words else ""
 
 
-_SENSITIVE = re.compile(r"pass|secret|token|credential|api_?key", re.IGNORECASE)
-_USERINFO = re.compile(r"(?<=://)[^/@\s]*@")
-
-
 def shown(value: object, key: Key) -> str:
     """A value as an error may show it: short, without passwords."""
-    if any(isinstance(part, str) and _SENSITIVE.search(part) for part in key):
+    if any(isinstance(part, str) and is_sensitive(part) for part in key):
         return "a value that is not shown"
     if value is None:
         return "nothing"
@@ -79,7 +77,7 @@ def shown(value: object, key: Key) -> str:
         return "a mapping"
     if isinstance(value, list):
         return "a list"
-    text = _USERINFO.sub("…@", str(value))
+    text = in_addresses(str(value))
     text = text if len(text) <= 60 else text[:57] + "…"
     return repr(text) if isinstance(value, str) else text
 

@@ -10,6 +10,7 @@ from typing import Literal
 from pydantic import ConfigDict, Field, field_validator
 
 from streamfer.api import Options
+from streamfer.config.polygons import Polygons
 from streamfer.detectors import FaceOptions
 from streamfer.plugins import ComponentSpec
 from streamfer.types import CropSpec, Polygon
@@ -19,8 +20,19 @@ _LISTEN = r"^(\[[0-9a-fA-F:.]+\]|[^\s:/\[\]]+):[0-9]{1,5}$"
 # ---- the sections' own keys; a component's options stand beside them ---------------------------------------
 
 
+class ViewKeys(FaceOptions):
+    """How the faces of one stream are found."""
+
+    width: int = Field(
+        default=320,
+        ge=64,
+        le=4096,
+        description="width in pixels to which a frame is scaled before the search",
+    )
+
+
 class StreamKeys(Options):
-    """One stream: where its frames come from."""
+    """One stream: where its frames come from, and where and how its faces are found."""
 
     source: str = Field(
         "file", description="the source component, or 'folder': one stream for each file in a folder"
@@ -28,6 +40,27 @@ class StreamKeys(Options):
     classifiers: tuple[str, ...] | None = Field(
         None, min_length=1, description="which of the classifiers run on this stream (default: all)"
     )
+    detector: ViewKeys | None = Field(
+        None, description="what is different from the section 'detector' for this stream"
+    )
+    regions: Polygons | None = Field(
+        None,
+        description="polygons [[x, y], …] in shares of the frame's sides: only faces in them count "
+        "(default: everywhere)",
+    )
+    masks: Polygons | None = Field(
+        None, description="polygons [[x, y], …] in shares of the frame's sides: no face in them counts"
+    )
+    drop: Literal["oldest", "newest"] = Field(
+        "oldest", description="live: which frame is dropped where too many wait"
+    )
+    max_age: float = Field(
+        1.0, gt=0, le=60, description="live: a frame older than so many seconds is dropped at the next stage"
+    )
+    fps: float | None = Field(
+        None, gt=0, le=1000, description="live: analyse at most so many frames per second (default: all)"
+    )
+    queue: int = Field(4, ge=1, le=64, description="live: so many frames may wait in front of each stage")
 
 
 class FolderKeys(Options):
@@ -37,13 +70,10 @@ class FolderKeys(Options):
     pattern: str = Field("*.mp4", min_length=1, description="which files, such as '*.mkv' or '**/*.mp4'")
 
 
-class DetectorKeys(FaceOptions):
+class DetectorKeys(ViewKeys):
     """How faces are found."""
 
     name: str = Field("yunet", description="the detector component")
-    width: int = Field(
-        320, ge=64, le=4096, description="width in pixels to which a frame is scaled before the search"
-    )
     workers: int = Field(1, ge=1, le=64, description="processes; streams are shared out among them")
 
 
@@ -176,6 +206,7 @@ class Config:
     """A configuration that has been checked: every component is there and its options are valid.
 
     `path` is the file it was read from (None: from the command line); paths in options are absolute.
+    `give_up`: a live run ends if no frame came within so many seconds (None: it never does).
     """
 
     path: Path | None
@@ -187,5 +218,11 @@ class Config:
     metrics: MetricsConfig | None
     privacy: Privacy
     plugin_files: tuple[Path, ...]
+    give_up: float | None = None
 
     version: Literal[1] = 1
+
+    @property
+    def live(self) -> bool:
+        """Whether all streams are live: nothing ends by itself, and what is on record is gone on with."""
+        return all(stream.live is not None for stream in self.streams)

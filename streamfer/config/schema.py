@@ -8,7 +8,6 @@ from pydantic import BaseModel
 from pydantic.errors import PydanticInvalidForJsonSchema
 
 from streamfer.api import Kind
-from streamfer.config.assemble import FOLDER
 from streamfer.config.model import (
     ClassifierKeys,
     DetectorKeys,
@@ -19,6 +18,7 @@ from streamfer.config.model import (
     StreamKeys,
     TrackerKeys,
 )
+from streamfer.config.streams import FOLDER
 from streamfer.plugins import NAME, Registry
 
 Schema = dict[str, Any]
@@ -127,10 +127,15 @@ def _object(model: type[BaseModel], prefix: str, definitions: Schema) -> Schema:
     except PydanticInvalidForJsonSchema:
         return {"properties": {}}  # a third party's type that JSON Schema cannot tell: anything goes
     for name, definition in result.pop("$defs", {}).items():
-        definitions[f"{prefix}.{name}"] = definition
+        definitions[f"{prefix}.{name}"] = _fillable(definition) if "properties" in definition else definition
+    return _fillable(result)
+
+
+def _fillable(model: Schema) -> Schema:
+    """A model's schema in which a `${…}` may stand for every value."""
     properties = {}
-    for key, value in result.get("properties", {}).items():
+    for key, value in model.get("properties", {}).items():
         value.pop("title", None)
         described = {word: value.pop(word) for word in ("description", "default") if word in value}
         properties[key] = {**described, "anyOf": [value, {"$ref": f"#/$defs/{_FILLED_IN}"}]}
-    return {**result, "properties": properties}
+    return {**model, "properties": properties}

@@ -7,6 +7,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from streamfer.redact import add_secret
+
 _PATTERN = re.compile(
     r"\$(?P<escaped>\$\{)"
     r"|\$\{secret:(?P<secret>[A-Za-z0-9_][A-Za-z0-9_.-]*)\}"
@@ -45,6 +47,8 @@ class Substitution:
                 "(write $${ for the characters themselves)"
             )
         value = self._secret(match["secret"]) if match["secret"] else self._variable(match)
+        if match["secret"]:
+            add_secret(value)
         if value:
             self.hidden.append((value, match[0]))
         return value

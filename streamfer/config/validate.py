@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, TypeVar
+from typing import Any, TypeVar, get_args
 
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
@@ -49,7 +49,7 @@ def validate(
         texts: dict[Key, list[str]] = {}
         for details in error.errors(include_url=False):
             at, value = _locate(details, data)
-            candidates = known | option_keys(model) if len(at) == 1 else frozenset()
+            candidates = (known if len(at) == 1 else frozenset()) | _keys_around(model, at)
             text = mask(_text(details, at, candidates), document.substitute.hidden)
             if text.startswith("expected"):
                 came = document.written.get((*key, *at), value)  # as it stands in the file: no secrets
@@ -75,6 +75,21 @@ def _locate(details: ErrorDetails, data: Any) -> tuple[Key, Any]:
         elif details["type"] == "missing" and part is last:
             path.append(part)
     return tuple(path), data
+
+
+def _keys_around(model: type[BaseModel], at: Key) -> frozenset[str]:
+    """The keys that could stand where the last of `at` stands; none where that is not plain to see."""
+    around: type[BaseModel] | None = model
+    for part in at[:-1]:
+        fields = around.model_fields.items() if around else ()
+        inner = [info.annotation for name, info in fields if (info.alias or name) == part]
+        models = [one for kind in inner for one in (kind, *get_args(kind)) if _is_model(one)]
+        around = models[0] if len(models) == 1 else None
+    return option_keys(around) if around else frozenset()
+
+
+def _is_model(kind: Any) -> bool:
+    return isinstance(kind, type) and issubclass(kind, BaseModel)
 
 
 def _text(details: ErrorDetails, at: Key, known: frozenset[str]) -> str:

@@ -27,7 +27,9 @@ NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,63}")
 """What names of components, streams and results may look like."""
 
 SERVICE_KEYS: dict[Kind, frozenset[str]] = {
-    "source": frozenset({"source", "classifiers"}),
+    "source": frozenset(
+        {"source", "classifiers", "detector", "regions", "masks", "drop", "max_age", "fps", "queue"}
+    ),
     "detector": frozenset({"name", "width", "min_face", "blur", "full_every", "workers"}),
     "tracker": frozenset({"name"}),
     "classifier": frozenset({"name", "as", "workers"}),

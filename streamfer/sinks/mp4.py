@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import os
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
@@ -48,13 +49,15 @@ def is_ours(path: Path) -> bool:
 
 @dataclass(frozen=True)
 class Canvas:
-    """A frame to draw on and encode: `picture` is its memory, with the source at `scale`, `left`, `top`."""
+    """A frame to draw on and encode: `picture` is its memory, with the source at `scale`, `left`, `top`, and
+    `source` is the source frame's width and height."""
 
     frame: av.VideoFrame
     picture: Picture
     scale: float
     left: int
     top: int
+    source: tuple[int, int]
 
     def place(self, box: tuple[float, float, float, float]) -> Box:
         """A box of the source frame in pixels of the canvas."""
@@ -62,14 +65,52 @@ class Canvas:
         return Box(x + self.left, y + self.top, w, h)
 
 
-class Mp4Writer:
-    """One file. The first picture sets its size; later ones of another size are scaled into it."""
+def padded(picture: Picture) -> tuple[int, int]:
+    """Width and height of a video of pictures of this size: 4:2:0 wants even sides."""
+    return (picture.width + 1) // 2 * 2, (picture.height + 1) // 2 * 2
 
-    def __init__(self, path: Path, codec: str, crf: int, picture: Picture) -> None:
+
+def canvas_of(picture: Picture, video_width: int, video_height: int) -> Canvas:
+    """A copy of a picture to draw on, scaled into a video's size if it has another."""
+    frame = av.VideoFrame(video_width, video_height, "yuv420p")
+    y, u, v = (
+        np.frombuffer(memoryview(plane), np.uint8).reshape(plane.height, plane.line_size)[:, : plane.width]
+        for plane in frame.planes
+    )
+    width, height = picture.width, picture.height
+    scale = min(video_width / width, video_height / height)
+    if (width + width % 2, height + height % 2) == (video_width, video_height):
+        scale = 1.0
+    w = min(video_width, max(2, round(width * scale / 2) * 2))
+    h = min(video_height, max(2, round(height * scale / 2) * 2))
+    if scale == 1.0:
+        w, h = video_width, video_height
+    left, top = (video_width - w) // 4 * 2, (video_height - h) // 4 * 2
+    if (w, h) != (video_width, video_height):
+        y[:], u[:], v[:] = 16, 128, 128
+    _put(picture.y, y[top : top + h, left : left + w], _LUMA_LIMITED if picture.full_range else None)
+    for source, target in ((picture.u, u), (picture.v, v)):
+        part = target[top // 2 : (top + h) // 2, left // 2 : (left + w) // 2]
+        _put(source, part, _CHROMA_LIMITED if picture.full_range else None)
+    return Canvas(frame, Picture(y, u, v), scale, left, top, (width, height))
+
+
+class Mp4Writer:
+    """One file of frames of one size, both sides even. `make_room` is asked once when the disk is full; if it
+    says that it made some, writing goes on."""
+
+    def __init__(
+        self,
+        path: Path,
+        codec: str,
+        crf: int,
+        width: int,
+        height: int,
+        make_room: Callable[[], bool] = lambda: False,
+    ) -> None:
         self._path = path
-        self.width = (picture.width + 1) // 2 * 2  # 4:2:0 wants even sides
-        self.height = (picture.height + 1) // 2 * 2
-        self._file = _File(path)
+        self.width, self.height = width, height
+        self._file = _File(path, make_room)
         self._container = av.open(
             self._file,
             "w",
@@ -94,31 +135,10 @@ class Mp4Writer:
         stream.codec_context.color_range = 1  # limited
         self._stream = stream
 
-    def canvas(self, picture: Picture) -> Canvas:
-        """A copy of a picture in the file's size, to draw on."""
-        frame = av.VideoFrame(self.width, self.height, "yuv420p")
-        y, u, v = (
-            np.frombuffer(memoryview(plane), np.uint8).reshape(plane.height, plane.line_size)[
-                :, : plane.width
-            ]
-            for plane in frame.planes
-        )
-        width, height = picture.width, picture.height
-        scale = min(self.width / width, self.height / height)
-        if (width + width % 2, height + height % 2) == (self.width, self.height):
-            scale = 1.0
-        w = min(self.width, max(2, round(width * scale / 2) * 2))
-        h = min(self.height, max(2, round(height * scale / 2) * 2))
-        if scale == 1.0:
-            w, h = self.width, self.height
-        left, top = (self.width - w) // 4 * 2, (self.height - h) // 4 * 2
-        if (w, h) != (self.width, self.height):
-            y[:], u[:], v[:] = 16, 128, 128
-        _put(picture.y, y[top : top + h, left : left + w], _LUMA_LIMITED if picture.full_range else None)
-        for source, target in ((picture.u, u), (picture.v, v)):
-            part = target[top // 2 : (top + h) // 2, left // 2 : (left + w) // 2]
-            _put(source, part, _CHROMA_LIMITED if picture.full_range else None)
-        return Canvas(frame, Picture(y, u, v), scale, left, top)
+    @property
+    def size(self) -> int:
+        """Bytes of the file so far."""
+        return self._file.tell()
 
     def encode(self, canvas: Canvas, ticks: int) -> None:
         """Add a frame that is shown from `ticks` on."""
@@ -169,8 +189,9 @@ class _File:
     file that ends within the head of a fragment does not play at all. The first error is kept and ends all
     writing: FFmpeg would go on, and at last declare fragments finished that are not."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, make_room: Callable[[], bool]) -> None:
         self._fd: int | None = os.open(path, os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o666)
+        self._make_room = make_room
         self._held = bytearray()
         self.error: OSError | None = None
 
@@ -184,15 +205,19 @@ class _File:
         if self._fd is None:
             return
         start = os.lseek(self._fd, 0, os.SEEK_CUR)
-        written = 0
-        try:
-            with memoryview(self._held) as view:
-                while written < len(view):
+        written, made_room = 0, False
+        with memoryview(self._held) as view:
+            while written < len(view):
+                try:
                     written += os.write(self._fd, view[written:])
-        except OSError as error:
-            self.error = error
-            os.ftruncate(self._fd, start)
-            self.close()
+                except OSError as error:
+                    if not made_room and error.errno == errno.ENOSPC and self._make_room():
+                        made_room = True
+                        continue
+                    self.error = error
+                    os.ftruncate(self._fd, start)
+                    self.close()
+                    break
         self._held.clear()
 
     def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:

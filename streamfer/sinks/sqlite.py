@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import errno
+import logging
 import os
 import sqlite3
+import time
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
@@ -14,82 +16,21 @@ from streamfer.api import Position, StreamPlan
 from streamfer.errors import StartError
 from streamfer.picture import Picture
 from streamfer.sinks import SqliteOptions
+from streamfer.sinks.database import prepare, read_positions
 from streamfer.sinks.files import make_directory, refusal, sync_directory
+from streamfer.sinks.pruning import Pruner, is_busy
 from streamfer.types import Result
 
-APPLICATION_ID = 0x73666572  # "sfer": tells `file` and us whose database this is
-SCHEMA_VERSION = 1
 ROWS = 4096
-"""Results held back at most between two flushes."""
-BUSY_TIMEOUT = 30.0
-"""Seconds to wait for another writer, such as a person who deletes old rows."""
+"""Results after which they are written whether or not it is time to flush."""
+HELD = 16 * ROWS
+"""Results held at most while another program keeps the database locked."""
+PATIENCE = 3.0
+"""Seconds to wait for a locked database when starting and when ending."""
+BUSY_TIMEOUT = 0.1
+"""Seconds to wait for it in between: then the results stay where they are until the next flush."""
 
-# Keys are the names themselves, short and readable, so that no query needs a join. Each face repeats its
-# frame's times for the same reason, and so that the view is answered from `faces_by_track` alone.
-# The view is made of windows and range scans, not GROUP BY: a condition on stream … track reaches the index.
-SCHEMA = """
-CREATE TABLE frames (
-  stream TEXT NOT NULL,
-  classifier TEXT NOT NULL,
-  epoch INTEGER NOT NULL,
-  seq INTEGER NOT NULL,
-  pts REAL,
-  time REAL,
-  discontinuity INTEGER NOT NULL,
-  dropped TEXT,
-  PRIMARY KEY (stream, classifier, epoch, seq)
-) WITHOUT ROWID;
-
-CREATE TABLE faces (
-  stream TEXT NOT NULL,
-  classifier TEXT NOT NULL,
-  epoch INTEGER NOT NULL,
-  seq INTEGER NOT NULL,
-  face INTEGER NOT NULL,
-  track INTEGER NOT NULL,
-  pts REAL,
-  time REAL,
-  x REAL NOT NULL,
-  y REAL NOT NULL,
-  w REAL NOT NULL,
-  h REAL NOT NULL,
-  score REAL NOT NULL,
-  status TEXT NOT NULL,
-  label TEXT,
-  confidence REAL,
-  probabilities TEXT,
-  PRIMARY KEY (stream, classifier, epoch, seq, face),
-  FOREIGN KEY (stream, classifier, epoch, seq) REFERENCES frames
-) WITHOUT ROWID;
-
-CREATE INDEX faces_by_track ON faces (stream, classifier, epoch, track, seq, label, confidence, pts, time);
-
-CREATE VIEW who_showed_what_when AS
-WITH marked AS (
-  SELECT stream, classifier, epoch, track, seq, pts, time, label,
-    label IS NOT lag(label) OVER face OR pts - lag(pts) OVER face > 1.0 AS begins
-  FROM faces
-  WINDOW face AS (PARTITION BY stream, classifier, epoch, track ORDER BY seq)
-), runs AS (
-  SELECT *, lead(seq, 1, 9223372036854775807) OVER face - 1 AS last
-  FROM marked
-  WHERE begins
-  WINDOW face AS (PARTITION BY stream, classifier, epoch, track ORDER BY seq)
-)
-SELECT stream, classifier, epoch, track, label, pts AS since,
-  (SELECT max(pts) FROM faces f
-    WHERE (f.stream, f.classifier, f.epoch, f.track) = (runs.stream, runs.classifier, runs.epoch, runs.track)
-      AND f.seq BETWEEN runs.seq AND runs.last) AS until,
-  (SELECT count(*) FROM faces f
-    WHERE (f.stream, f.classifier, f.epoch, f.track) = (runs.stream, runs.classifier, runs.epoch, runs.track)
-      AND f.seq BETWEEN runs.seq AND runs.last) AS frames,
-  (SELECT avg(confidence) FROM faces f
-    WHERE (f.stream, f.classifier, f.epoch, f.track) = (runs.stream, runs.classifier, runs.epoch, runs.track)
-      AND f.seq BETWEEN runs.seq AND runs.last) AS confidence,
-  seq AS first_seq, time
-FROM runs
-WHERE label IS NOT NULL;
-"""
+log = logging.getLogger(__name__)
 
 
 class SqliteSink:
@@ -97,10 +38,13 @@ class SqliteSink:
 
     def __init__(self, options: SqliteOptions) -> None:
         self._path = Path(options.path)
+        self._keep = options.keep
         self._encoder = msgspec.json.Encoder()
         self._frames: list[tuple[object, ...]] = []
         self._faces: list[tuple[object, ...]] = []
         self._db: sqlite3.Connection | None = None
+        self._pruner: Pruner | None = None
+        self._locked = False
 
     def open(self, streams: Sequence[StreamPlan], *, resume: bool) -> dict[tuple[str, str], Position]:
         make_directory(self._path)
@@ -108,10 +52,14 @@ class SqliteSink:
             if not resume:
                 self._path.unlink(missing_ok=True)  # SQLite discards a log that lies beside an empty database
             # autocommit: transactions begin and end where we say so
-            self._db = sqlite3.connect(self._path, timeout=BUSY_TIMEOUT, isolation_level=None)
+            self._db = sqlite3.connect(self._path, timeout=PATIENCE, isolation_level=None)
             prepare(self._db, self._path)
             sync_directory(self._path.parent)
-            return read_positions(self._db, self._path)
+            positions = read_positions(self._db, self._path)
+            if self._keep is not None:
+                self._pruner = Pruner(self._db, self._path, self._keep)
+            self._db.execute(f"PRAGMA busy_timeout = {round(BUSY_TIMEOUT * 1000)}")
+            return positions
         except sqlite3.Error as error:
             self.close()
             raise StartError(f"cannot write {self._path}: {error}") from error
@@ -133,26 +81,63 @@ class SqliteSink:
             place = (number, face.track, result.pts, result.time, *face.box)
             verdict = (face.score, face.status, face.label, face.confidence, probabilities)
             self._faces.append((*key, *place, *verdict))
-        if len(self._frames) >= ROWS:
-            self.flush()
+        if len(self._frames) % ROWS == 0 and not self.flush() and len(self._frames) >= HELD:
+            raise self._refused()
 
-    def flush(self) -> None:
+    def flush(self) -> bool:
+        """False: another program keeps the database locked, the results are held and written later."""
         if self._db is None:
             raise OSError(errno.EBADF, "closed after an earlier failure", str(self._path))
-        if not self._frames:
-            return
+        written = len(self._frames)
         try:
-            self._db.execute("BEGIN IMMEDIATE")
-            self._db.executemany("INSERT INTO frames VALUES (?,?,?,?,?,?,?,?)", self._frames)
-            self._db.executemany("INSERT INTO faces VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?)", self._faces)
-            self._db.execute("COMMIT")
+            if self._frames:
+                self._insert(self._db)
         except sqlite3.DatabaseError as error:
-            self._frames.clear()
-            self._faces.clear()
-            self.close()  # rolls back; a later flush must not leave a gap in the record
-            raise as_oserror(error, self._path) from error
+            if is_busy(error):
+                self._is_locked(self._db)
+                return False
+            raise self._failed(error) from error
+        self._unlocked()
+        try:
+            if self._pruner is not None:
+                self._pruner.step(written)
+        except sqlite3.DatabaseError as error:
+            if not is_busy(error):
+                raise self._failed(error) from error
+            if self._db.in_transaction:
+                self._db.execute("ROLLBACK")
+        return True
+
+    def _insert(self, db: sqlite3.Connection) -> None:
+        db.execute("BEGIN IMMEDIATE")
+        db.executemany("INSERT INTO frames VALUES (?,?,?,?,?,?,?,?)", self._frames)
+        db.executemany("INSERT INTO faces VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?)", self._faces)
+        db.execute("COMMIT")
+        self._forget()
+
+    def _failed(self, error: sqlite3.DatabaseError) -> OSError:
+        self._forget()
+        self.close()  # rolls back; a later flush must not leave a gap in the record
+        return as_oserror(error, self._path)
+
+    def _forget(self) -> None:
         self._frames.clear()
         self._faces.clear()
+
+    def _is_locked(self, db: sqlite3.Connection) -> None:
+        if db.in_transaction:
+            db.execute("ROLLBACK")
+        if not self._locked:
+            self._locked = True
+            log.warning("%s: another program keeps it locked; results wait", self._path)
+
+    def _unlocked(self) -> None:
+        if self._locked:
+            self._locked = False
+            log.warning("%s: no longer locked; the results are written", self._path)
+
+    def _refused(self) -> OSError:
+        return OSError(errno.EBUSY, "another program keeps the database locked", str(self._path))
 
     def end(self, stream: str) -> None:
         """Nothing to finish: a stream's last row looks like any other."""
@@ -163,64 +148,16 @@ class SqliteSink:
     def close(self) -> None:
         if self._db is None:
             return
+        deadline = time.monotonic() + PATIENCE
         try:
-            self.flush()
+            while self._frames and not self.flush():
+                if time.monotonic() > deadline:
+                    raise self._refused()
         finally:
+            self._forget()
             if self._db is not None:
                 self._db.close()  # the last connection moves the log into the database and removes it
                 self._db = None
-
-
-def prepare(db: sqlite3.Connection, path: Path) -> None:
-    """Set the connection up, and make the tables if the database is empty; `StartError` if it is not ours."""
-    (application,) = db.execute("PRAGMA application_id").fetchone()
-    (version,) = db.execute("PRAGMA user_version").fetchone()
-    (objects,) = db.execute("SELECT count(*) FROM sqlite_master").fetchone()
-    empty = (application, version, objects) == (0, 0, 0)
-    if not empty and application != APPLICATION_ID:
-        raise StartError(f"cannot write {path}: a database of another program")
-    if version > SCHEMA_VERSION:
-        raise StartError(
-            f"cannot write {path}: its version {version} is newer than this streamfer's {SCHEMA_VERSION}; "
-            "upgrade streamfer or choose another file"
-        )
-    db.execute("PRAGMA journal_mode = WAL")  # readers read while we write
-    db.execute("PRAGMA synchronous = FULL")  # a commit survives a power cut
-    if empty:
-        # one transaction: a crash leaves either nothing or all of it
-        db.executescript(
-            f"BEGIN; PRAGMA application_id = {APPLICATION_ID}; PRAGMA user_version = {SCHEMA_VERSION};"
-            f"{SCHEMA} COMMIT;"
-        )
-
-
-def read_positions(db: sqlite3.Connection, path: Path) -> dict[tuple[str, str], Position]:
-    """How far the record goes; `StartError` if a recording's frames are not contiguous from 0."""
-    tracks: dict[tuple[str, str], int] = {}
-    for stream, classifier, track in db.execute(
-        "SELECT stream, classifier, max(track) FROM faces GROUP BY 1, 2"
-    ):
-        tracks[stream, classifier] = track
-    dropped: dict[tuple[str, str], dict[str, int]] = {}
-    for stream, classifier, reason, count in db.execute(
-        "SELECT stream, classifier, dropped, count(*) FROM frames WHERE dropped NOT NULL GROUP BY 1, 2, 3"
-    ):
-        dropped.setdefault((stream, classifier), {})[reason] = count
-    positions: dict[tuple[str, str], Position] = {}
-    for stream, classifier, frames, live in db.execute(
-        "SELECT stream, classifier, count(*), count(time) FROM frames GROUP BY 1, 2"
-    ).fetchall():
-        key = stream, classifier
-        last = (
-            "SELECT seq FROM frames WHERE (stream, classifier) = (?, ?) ORDER BY epoch DESC, seq DESC LIMIT 1"
-        )
-        (seq,) = db.execute(last, key).fetchone()
-        if not live and frames != seq + 1:
-            which = f"{frames} frames of {stream}/{classifier}"
-            raise StartError(f"{path}: {which} where the last is frame {seq}; cannot resume")
-        reasons = dropped.get(key, {})
-        positions[key] = Position(seq, frames - sum(reasons.values()), reasons, tracks.get(key, 0))
-    return positions
 
 
 def as_oserror(error: sqlite3.DatabaseError, path: Path) -> OSError:

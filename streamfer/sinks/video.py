@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from collections import OrderedDict
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from tempfile import TemporaryFile
 from urllib.parse import quote
@@ -13,9 +13,11 @@ from urllib.parse import quote
 from streamfer.api import Position, StreamPlan
 from streamfer.picture import Picture
 from streamfer.sinks import VideoOptions
+from streamfer.sinks.clocks import Clock, TrueTime
 from streamfer.sinks.files import make_directory, refusal
-from streamfer.sinks.mp4 import TICKS, Canvas, Mp4Writer, encoder, is_ours
+from streamfer.sinks.mp4 import TICKS, Canvas, Mp4Writer, canvas_of, encoder, is_ours, padded
 from streamfer.sinks.overlay import GRAY, Mark, draw, pixelate, track_colour
+from streamfer.sinks.segments import Segments, retention_of
 from streamfer.types import Face, Result
 
 log = logging.getLogger(__name__)
@@ -36,6 +38,7 @@ class _Frame:
 
     canvas: Canvas
     pts: float | None
+    time: float | None
     results: list[Result] = field(default_factory=list)
 
 
@@ -56,24 +59,41 @@ class VideoSink:
             log.warning(
                 "this FFmpeg has no %s; the annotated video is encoded with %s", self._options.codec, codec
             )
-        names = {plan.name: file_name(base, plan.name, several=len(streams) > 1) for plan in streams}
         try:
             with TemporaryFile(dir=base.parent):
                 pass  # the directory can be written; the files themselves begin with their first frame
-            for plan in streams:
-                earlier, fresh = parts(names[plan.name], set(names.values()))
-                if resume:
-                    self._outputs += earlier
-                else:
-                    fresh = names[plan.name]
-                    for path in earlier:
-                        if path == fresh or is_ours(path):
-                            path.unlink()
-                self._outputs.append(fresh)
-                self._recordings[plan.name] = _Recording(fresh, codec, plan.classifiers, self._options)
+            if self._options.segment is None and self._options.segment_size is None:
+                self._open_files(base, streams, codec, resume=resume)
+            else:
+                self._open_segments(base, streams, codec)
         except OSError as error:
             raise refusal(base, error) from error
         return {}
+
+    def _open_files(self, base: Path, streams: Sequence[StreamPlan], codec: str, *, resume: bool) -> None:
+        names = {plan.name: file_name(base, plan.name, several=len(streams) > 1) for plan in streams}
+        for plan in streams:
+            earlier, fresh = parts(names[plan.name], set(names.values()))
+            if resume:
+                self._outputs += earlier
+            else:
+                fresh = names[plan.name]
+                for path in earlier:
+                    if path == fresh or is_ours(path):
+                        path.unlink()
+            self._outputs.append(fresh)
+            self._recordings[plan.name] = _Recording(fresh, codec, plan.classifiers, self._options)
+
+    def _open_segments(self, base: Path, streams: Sequence[StreamPlan], codec: str) -> None:
+        bases = {plan.name: file_name(base, plan.name, several=True) for plan in streams}
+        retention = retention_of(self._options, list(bases.values()))
+        growing: set[Path] = set()
+        for plan in streams:
+            path = bases[plan.name]
+            segments = Segments(path, self._options, retention, growing)
+            self._outputs.append(path.with_name(f"{path.stem}-*{path.suffix}"))
+            self._recordings[plan.name] = _Recording(path, codec, plan.classifiers, self._options, segments)
+        retention.tidy(growing)
 
     def write(self, result: Result, picture: Picture | None) -> None:
         try:
@@ -110,28 +130,42 @@ class VideoSink:
 class _Recording:
     """One stream's video: gathers each frame's results, draws them, hands the frame to the encoder."""
 
-    def __init__(self, path: Path, codec: str, classifiers: Sequence[str], options: VideoOptions) -> None:
+    def __init__(
+        self,
+        path: Path,
+        codec: str,
+        classifiers: Sequence[str],
+        options: VideoOptions,
+        segments: Segments | None = None,
+    ) -> None:
         self._path = path
         self._codec = codec
         self._options = options
+        self._segments = segments
         self._several = len(classifiers) > 1
         self._reached: dict[str, Name] = dict.fromkeys(classifiers, (-1, -1))
         self._encoded: Name = (-1, -1)
         self._waiting: OrderedDict[Name, _Frame] = OrderedDict()
         self._clock = Clock()
-        self._hidden: dict[int, tuple[float, Face]] = {}
+        self._true_time = TrueTime()
+        self._hidden: dict[int, _Seen] = {}
+        self._size: tuple[int, int] | None = None
         self._writer: Mp4Writer | None = None
         self._closed = False
 
     def take(self, result: Result, picture: Picture | None) -> None:
         name = result.epoch, result.seq
         self._reached[result.classifier] = name
+        if self._segments is not None:
+            self._segments.check(result)
+            self._segments.keep_house_now_and_then()
         if picture is not None and name > self._encoded:
             frame = self._waiting.get(name)
             if frame is None:
-                if self._writer is None:
-                    self._writer = Mp4Writer(self._path, self._codec, self._options.crf, picture)
-                frame = self._waiting[name] = _Frame(self._writer.canvas(picture), result.pts)
+                if self._size is None or self._segments is not None:
+                    self._size = padded(picture)
+                canvas = canvas_of(picture, *self._size)
+                frame = self._waiting[name] = _Frame(canvas, result.pts, result.time)
             frame.results.append(result)
         # Results of one classifier come in order: a frame that all have reached gets no more labels.
         everywhere = min(self._reached.values())
@@ -142,24 +176,43 @@ class _Recording:
             self._encode(oldest, self._waiting.pop(oldest))
 
     def _full(self) -> bool:
-        if self._writer is None:
+        if self._size is None:
             return False
-        size = self._writer.width * self._writer.height * 3 // 2
+        size = self._size[0] * self._size[1] * 3 // 2
         return len(self._waiting) > max(2, PENDING_BYTES // size)
 
     def _encode(self, name: Name, frame: _Frame) -> None:
-        assert self._writer is not None
         self._encoded = name
-        ticks = self._clock.ticks(frame.pts, name[0])
-        if self._options.blur:
-            self._hide(frame, name[0], ticks / TICKS)
-        draw(frame.canvas.picture, marks(frame.canvas, frame.results, several=self._several))
+        seconds = frame.pts
+        if frame.time is not None:
+            seconds = self._true_time.seconds(frame.pts, frame.time, name[0])
         try:
-            self._writer.encode(frame.canvas, ticks)
+            writer, ticks = self._place(name, frame, seconds)
+            if self._options.blur:
+                self._hide(frame, ticks / TICKS if frame.time is None or seconds is None else seconds)
+            draw(frame.canvas.picture, marks(frame.canvas, frame.results, several=self._several))
+            writer.encode(frame.canvas, ticks)
         except OSError:
             self._closed = True
             self._waiting.clear()
             raise
+
+    def _place(self, name: Name, frame: _Frame, seconds: float | None) -> tuple[Mp4Writer, int]:
+        """The file that a frame belongs to, and when it is shown there."""
+        size = frame.canvas.picture.width, frame.canvas.picture.height
+        if self._segments is None or seconds is None:
+            if self._writer is None:
+                self._writer = Mp4Writer(self._path, self._codec, self._options.crf, *size)
+            return self._writer, self._clock.ticks(seconds, name[0])
+        if self._writer is not None and self._segments.is_over(self._writer, size, seconds):
+            writer, self._writer = self._writer, None
+            writer.close()
+        if self._writer is None:
+            path = self._segments.begin(seconds)
+            make_room = self._segments.make_room
+            self._writer = Mp4Writer(path, self._codec, self._options.crf, *size, make_room)
+            self._segments.keep_house()
+        return self._writer, self._segments.ticks(seconds)
 
     def close(self) -> None:
         """Encode what still waits, and finish the file."""
@@ -170,42 +223,36 @@ class _Recording:
             self._closed = True
             self._writer.close()
 
-    def _hide(self, frame: _Frame, epoch: int, seconds: float) -> None:
+    def _hide(self, frame: _Frame, seconds: float) -> None:
         """Pixelate the faces of this frame, and the places where faces were a moment ago."""
+        canvas = frame.canvas
         for result in frame.results:
             for face in result.faces:
-                self._hidden[face.track] = seconds, face
-        self._hidden = {track: one for track, one in self._hidden.items() if seconds - one[0] <= LINGER}
-        for _, face in self._hidden.values():
-            pixelate(frame.canvas.picture, frame.canvas.place(face.box))
+                self._hidden[face.track] = _Seen(seconds, face.box, canvas.source)
+        self._hidden = {
+            track: replace(one, seconds=min(one.seconds, seconds))  # the clock may have been set back
+            for track, one in self._hidden.items()
+            if seconds - one.seconds <= LINGER
+        }
+        for one in self._hidden.values():
+            pixelate(canvas.picture, canvas.place(one.box_in(canvas.source)))
 
 
-class Clock:
-    """Timestamps of one file, in ticks: the source's own, made to rise."""
+@dataclass(frozen=True)
+class _Seen:
+    """Where a face was last seen, in pixels of a source frame of this width and height."""
 
-    def __init__(self) -> None:
-        self._epoch = 0
-        self._offset: float | None = None  # seconds from the source's clock to the file's
-        self._last = -1
-        self._step = TICKS // 30
+    seconds: float
+    box: tuple[float, float, float, float]
+    size: tuple[int, int]
 
-    def ticks(self, pts: float | None, epoch: int) -> int:
-        """When the next frame is shown. The first is shown at 0.
-
-        A frame without a PTS follows at the distance of the frames before it, and so does the first frame
-        after a reconnect or a jump backwards. A frame only slightly out of order is shown at once.
-        """
-        following = 0 if self._last < 0 else self._last + self._step
-        if pts is None:
-            now = following
-        else:
-            if self._offset is None or epoch != self._epoch or pts + self._offset < self._last / TICKS - 1.0:
-                self._offset = following / TICKS - pts
-            now = max(round((pts + self._offset) * TICKS), self._last + 1)
-            if 1 < now - self._last < TICKS:
-                self._step = now - self._last
-        self._epoch, self._last = epoch, now
-        return now
+    def box_in(self, size: tuple[int, int]) -> tuple[float, float, float, float]:
+        """The same place in a frame of another size."""
+        if size == self.size:
+            return self.box
+        across, down = size[0] / self.size[0], size[1] / self.size[1]
+        x, y, w, h = self.box
+        return x * across, y * down, w * across, h * down
 
 
 def marks(canvas: Canvas, results: Sequence[Result], *, several: bool) -> list[Mark]:

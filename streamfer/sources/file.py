@@ -26,14 +26,27 @@ from streamfer.sources.integrity import (
     lacks_moov,
 )
 from streamfer.sources.planes import PictureReader
+from streamfer.sources.realtime import as_if_live
+
+_LIMITS = {"max_pixels": str(8192 * 8192)}
+"""A header of a few bytes can claim a frame for which the decoder would take gigabytes."""
+
+_FRAME_TIME = 1 / 25
+"""Seconds a frame lasts where the recording does not say."""
 
 
 class FileSource:
-    """A recording on disk: any file that FFmpeg decodes. Each call of `frames` reads it from the start."""
+    """A recording on disk: any file that FFmpeg decodes. Each call of `frames` reads it from the start.
+
+    With `realtime`, `frames` yields each frame when it is due.
+    """
 
     def __init__(self, options: FileOptions) -> None:
         self._path = options.path
         self._threads = options.threads
+        self._realtime = options.realtime
+        self._loop = options.loop
+        self._frame_time = _FRAME_TIME
         self._pass: Generator[SourceFrame] | None = None
 
     def open(self) -> SourceInfo:
@@ -41,18 +54,21 @@ class FileSource:
         container, stream = self._open()
         with container:
             picture = self._first(container, stream)
+            self._frame_time = float(1 / stream.average_rate) if stream.average_rate else _FRAME_TIME
             return SourceInfo(
                 picture.width,
                 picture.height,
-                expected_frames(container, stream),
-                duration_seconds(container, stream),
+                None if self._loop else expected_frames(container, stream),
+                None if self._loop else duration_seconds(container, stream),
                 _description(stream),
             )
 
     def frames(self) -> Iterator[SourceFrame]:
         """Every frame from the start. Pictures stay valid as long as they are held, at the cost of memory."""
         self.close()
-        self._pass = self._read()
+        self._pass = (
+            as_if_live(self._read, self._frame_time, loop=self._loop) if self._realtime else self._read()
+        )
         return self._pass
 
     def close(self) -> None:
@@ -64,7 +80,7 @@ class FileSource:
         _check_readable(self._path)
         try:
             # The prefix keeps FFmpeg from taking a name such as "a:b.mp4" for a protocol.
-            container = av.open(f"file:{self._path}", "r", metadata_errors="replace")
+            container = av.open(f"file:{self._path}", "r", options=_LIMITS, metadata_errors="replace")
         except av.error.FFmpegError as error:
             raise StartError(_why_not(self._path, error.strerror)) from error
         try:
@@ -73,6 +89,7 @@ class FileSource:
             container.close()
             raise
         context = stream.codec_context
+        context.options = _LIMITS  # for frames whose size differs from that of the first, too
         context.thread_count = self._threads
         context.thread_type = ThreadType.AUTO if self._threads > 1 else ThreadType.NONE
         context.flags |= Flags.output_corrupt  # else frames after a lost first key frame vanish uncounted
@@ -89,8 +106,8 @@ class FileSource:
                 f"converted ({error.strerror}); convert it to H.264"
             ) from error
         raise StartError(
-            f"{self._path}: not one frame of its {codec} video can be decoded; it is damaged, encrypted or "
-            "cut off: see whether a video player shows it"
+            f"{self._path}: not one frame of its {codec} video can be decoded; it is damaged, encrypted, "
+            "cut off or larger than 8192×8192 pixels: see whether a video player shows it"
         )
 
     def _read(self) -> Generator[SourceFrame]:

@@ -13,6 +13,8 @@ from av.video.stream import VideoStream
 _DOUBT_FRAMES = 60
 """How long damage is held against the frames that follow when no key frame comes: there are recordings with
 one key frame at the start, which mend piece by piece (intra refresh)."""
+_PARTIAL_MAX = 64
+"""How many partial packets are remembered: more than a decoder holds back."""
 
 
 class DamageTracker:
@@ -30,6 +32,8 @@ class DamageTracker:
     def sent(self, packet: Packet[VideoStream]) -> None:
         """To be called before a packet goes to the decoder."""
         if packet.is_corrupt:  # the demuxer knows that a part of it is missing; not every decoder notices
+            if len(self._partial) >= _PARTIAL_MAX:  # of these no frame has come
+                self._partial.clear()
             self._partial.add(packet.pts)
 
     def refused(self) -> None:
@@ -73,12 +77,16 @@ def duration_seconds(container: InputContainer, stream: VideoStream) -> float | 
 
 
 def breaks_off(path: Path, stream: VideoStream) -> bool:
-    """Whether the file ends before what its index or its outermost structure announces."""
-    size = path.stat().st_size
+    """Whether the file ends before what its index or its outermost structure announces; False if it was
+    removed in the meantime."""
+    try:
+        size = path.stat().st_size
+        with path.open("rb") as file:
+            declared = _declared_size(file)
+    except FileNotFoundError:
+        return False
     if max((entry.pos + entry.size for entry in stream.index_entries), default=0) > size:
         return True
-    with path.open("rb") as file:
-        declared = _declared_size(file)
     return declared is not None and declared > size
 
 

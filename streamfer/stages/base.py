@@ -3,17 +3,34 @@
 from __future__ import annotations
 
 import logging
+import threading
 import time
 from abc import ABC, abstractmethod
+from collections import deque
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from itertools import zip_longest
+from typing import Any
 
+import msgspec
 import zmq  # types only; sockets are made by streamfer.transport
 
 from streamfer import metrics, wire
+from streamfer.redact import redact
+from streamfer.stages.backlog import Backlog, Limits
+from streamfer.stages.spec import LiveSpec
 from streamfer.transport import Sockets, Waiter, readable, receive, try_send
 
 BEAT_SECONDS = 0.25
 """How often a worker reports progress, and the longest it waits for anything in one go."""
+
+BATCH = 8
+"""Frames of recordings whose results leave together at the most."""
+LOGGED_BAD_MESSAGES = 20
+"""Bad messages that are logged; the others are only counted."""
+
+Key = str | tuple[str, str]
+"""Names a queue: a stream, or (stream, classifier)."""
 
 log = logging.getLogger("streamfer")
 
@@ -27,10 +44,23 @@ class Link:
 
     def __init__(self, sockets: Sockets, address: str, identity: str) -> None:
         self.socket = sockets.dealer(address, identity)
+        self._owner = threading.get_ident()
+        self._deferred: deque[wire.FromWorker] = deque(maxlen=256)
 
     def send(self, message: wire.FromWorker) -> None:
-        """Tell the supervisor. Its queue is bounded by what workers have to say; a full one loses a beat."""
-        try_send(self.socket, [wire.encode(message)])
+        """Tell the supervisor. Its queue is bounded by what workers have to say; a full one loses a beat.
+
+        What another thread says leaves when the socket's own thread comes by.
+        """
+        if threading.get_ident() == self._owner:
+            try_send(self.socket, [wire.encode(message)])
+        else:
+            self._deferred.append(message)
+
+    def send_deferred(self) -> None:
+        """Send what other threads have said."""
+        while self._deferred:
+            self.send(self._deferred.popleft())
 
     def next(self) -> wire.ToWorker | None:
         """The supervisor's next word, if there is one."""
@@ -47,7 +77,10 @@ class LinkHandler(logging.Handler):
         self._link = link
 
     def emit(self, record: logging.LogRecord) -> None:
-        self._link.send(wire.Log(record.levelno, record.getMessage()))
+        text, told = redact(record.getMessage()), record.__dict__
+        self._link.send(
+            wire.Log(record.levelno, text, told.get("stream"), told.get("epoch"), told.get("seq"))
+        )
 
 
 class Stage(ABC):
@@ -113,6 +146,7 @@ class Stage(ABC):
             if isinstance(message, wire.Stop):
                 raise Stopping
             self.command(message)
+        self.link.send_deferred()
         now = time.monotonic()
         if now >= self._next_beat:
             self._beat(now)
@@ -135,17 +169,46 @@ class Stage(ABC):
                 self.attend()
 
 
-class PullStage(Stage):
-    """A stage that is fed through one socket."""
+@dataclass
+class Owed:
+    """What an output has not been told yet of a live stream: frames that were dropped, by reason, and whether
+    one of them was the first after a discontinuity."""
 
-    def listen(self, address: str) -> None:
-        """Bind the input."""
+    skipped: dict[str, int] = field(default_factory=dict)
+    discontinuity: bool = False
+
+    def add(self, skipped: Mapping[str, int]) -> None:
+        for reason, count in skipped.items():
+            self.skipped[reason] = self.skipped.get(reason, 0) + count
+
+
+class PullStage(Stage):
+    """A stage that is fed through one socket, and works on what waits, the streams in turn."""
+
+    def listen(self, address: str, limits: Mapping[Key, Limits]) -> None:
+        """Bind the input. `limits` has the queues of live streams; see `key`."""
         self.input = self.sockets.pull(address)
         self.waiter.add(self.input)
+        self._live = frozenset(limits)
+        self._born = time.monotonic()
+        self._backlog: Backlog[Key, tuple[wire.Data, bytes]] = Backlog(limits, self._given_up)
+        self._owed: dict[tuple[zmq.Socket[bytes] | None, Key], Owed] = {}
 
     @abstractmethod
-    def handle(self, message: wire.Data, blob: bytes) -> None:
-        """One message and the raw bytes that came with it. WireError if it is not for this stage."""
+    def key(self, message: wire.Data) -> Key:
+        """The queue of a message. WireError if it is not for this stage."""
+
+    @abstractmethod
+    def handle(self, message: Any, blob: bytes) -> None:
+        """One message that has a key, and the raw bytes that came with it. WireError if it makes no sense."""
+
+    @abstractmethod
+    def outputs(self, key: Key) -> Sequence[zmq.Socket[bytes] | None]:
+        """Where the messages of a queue go; None stands for the end of the way."""
+
+    def ready(self) -> bool:
+        """Whether the next message may be handled; else it waits, or is dropped as its stream is treated."""
+        return True
 
     def timeout(self) -> float:
         """Seconds to wait for input before `idle` is called."""
@@ -156,21 +219,102 @@ class PullStage(Stage):
         return
 
     def work(self) -> None:
+        handled = 0
         while True:
             self.attend()
-            if readable(self.input):
-                parts = receive(self.input)
-                for payload, blob in zip_longest(parts[::2], parts[1::2], fillvalue=b""):
-                    self._handle(payload, blob)
+            while readable(self.input):
+                self._receive()
+            waiting = self._backlog.take(time.monotonic()) if self.ready() else None
+            if waiting is None:
                 self.flush()
-            else:
+                handled = 0
                 self.waiter.wait(self.timeout())
+            else:
+                self._guarded(self.handle, *waiting[1])
+                handled += 1
+                if handled % BATCH == 0:
+                    self.flush()
             self.idle()
 
-    def _handle(self, payload: bytes, blob: bytes) -> None:
+    def _receive(self) -> None:
+        parts = receive(self.input)
+        for payload, blob in zip_longest(parts[::2], parts[1::2], fillvalue=b""):
+            self._guarded(self._put, payload, blob)
+
+    def _put(self, payload: bytes, blob: bytes) -> None:
+        message = wire.decode_data(payload)
+        frame = frame_of(message)
+        self._backlog.put(self.key(message), (message, blob), frame.captured if frame else None)
+
+    def _guarded(self, do: Callable[..., None], *arguments: object) -> None:
         try:
-            self.handle(wire.decode_data(payload), blob)
+            do(*arguments)
         except wire.WireError as error:
             self.bad_messages += 1
             metrics.bad_messages.labels(self.kind).inc()
-            log.warning("%s: a message was dropped: %s", self.kind, error)
+            if self.bad_messages < LOGGED_BAD_MESSAGES:
+                log.warning("%s: a message was dropped: %s", self.kind, error)
+
+    # ---- live streams --------------------------------------------------------------------------------------
+
+    def _given_up(self, key: Key, item: tuple[wire.Data, bytes], reason: str) -> None:
+        frame = frame_of(item[0])
+        assert frame is not None
+        self.drop(key, frame, reason, discontinuity=item[0].discontinuity)  # type: ignore[union-attr]
+
+    def drop(self, key: Key, frame: wire.Frame, reason: str, *, discontinuity: bool = False) -> None:
+        """Give up a frame of a live stream. The next one that is sent on tells of it."""
+        if frame.captured < self._born:  # it waited because there was nobody to take it
+            reason = "restart"
+        metrics.dropped.labels(frame.stream, self.kind, reason).inc()
+        for output in self.outputs(key):
+            owed = self._owed_to(output, key)
+            owed.add(frame.skipped)
+            owed.add({reason: 1})
+            owed.discontinuity |= discontinuity
+
+    def _owed_to(self, output: zmq.Socket[bytes] | None, key: Key) -> Owed:
+        return self._owed.setdefault((output, key), Owed())
+
+    def settle(self, output: zmq.Socket[bytes] | None, key: Key, skipped: Mapping[str, int]) -> Owed:
+        """All that an output is now to be told: what it was owed, and what came with the frame."""
+        owed = self._owed.pop((output, key), None) or Owed()
+        owed.add(skipped)
+        return owed
+
+    def is_live(self, key: Key) -> bool:
+        return key in self._live
+
+    def send_live(
+        self, key: Key, output: zmq.Socket[bytes], message: wire.Found | wire.Scored, blob: bytes = b""
+    ) -> None:
+        """Send on a live stream's frame at once, or not at all: a full receiver holds nobody up."""
+        frame = message.frame
+        owed = self.settle(output, key, frame.skipped)
+        owed.discontinuity |= message.discontinuity
+        replace = msgspec.structs.replace
+        frame = replace(frame, skipped=owed.skipped)
+        message = replace(message, frame=frame, discontinuity=owed.discontinuity)
+        if not try_send(output, [wire.encode(message), blob]):
+            metrics.dropped.labels(frame.stream, self.kind, "overload").inc()
+            owed.add({"overload": 1})
+            self._owed[output, key] = owed
+
+    def post_end(
+        self, key: Key, output: zmq.Socket[bytes], end: wire.End, classifier: str | None = None
+    ) -> None:
+        """Queue the end of a stream, with all that is still owed."""
+        end = msgspec.structs.replace(end, skipped=self.settle(output, key, end.skipped).skipped)
+        self.post(output, wire.encode(end if classifier is None else wire.EndScored(end, classifier)))
+
+
+def frame_of(message: wire.Data) -> wire.Frame | None:
+    """The frame that a message is about; None for the end of a stream."""
+    if isinstance(message, wire.Frame):
+        return message
+    return message.frame if isinstance(message, wire.Found | wire.Scored) else None
+
+
+def queue_limits(live: Mapping[str, LiveSpec]) -> dict[Key, Limits]:
+    """The queues of live streams in front of a stage that works on their frames."""
+    return {name: Limits(spec.queue, spec.drop, spec.max_age) for name, spec in live.items()}

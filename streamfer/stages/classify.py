@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import time
 
+import zmq  # types only; sockets are made by streamfer.transport
+
 from streamfer import metrics, wire
 from streamfer.api import Classifier
 from streamfer.plugins import build
-from streamfer.stages.base import Link, PullStage
+from streamfer.stages.base import Key, Link, PullStage, queue_limits
 from streamfer.stages.spec import ClassifySpec
 from streamfer.transport import Sockets
 from streamfer.types import Face
@@ -27,27 +29,40 @@ class Classify(PullStage):
         self._batch = metrics.batch_faces.labels(spec.classifier)
 
     def setup(self) -> wire.Ready:
-        self.listen(self._spec.address)
+        self.listen(self._spec.address, queue_limits(self._spec.live))
         self._classifier: Classifier = build(self._spec.component)
         self._outputs = [self.sockets.push(address) for address in self._spec.sinks]
         return wire.Ready()
 
-    def handle(self, message: wire.Data, blob: bytes) -> None:
+    def key(self, message: wire.Data) -> str:
         if isinstance(message, wire.End):
-            payload = wire.encode(wire.EndScored(message, self._spec.classifier))
-        elif isinstance(message, wire.Found):
-            began = time.perf_counter()
-            faces = self._classify(message, blob)
-            payload = wire.encode(
-                wire.Scored(message.frame, self._spec.classifier, faces, message.discontinuity)
-            )
-            self.frames += 1
-            metrics.frames.labels(message.frame.stream, "classify").inc()
-            self._seconds.observe(time.perf_counter() - began)
+            return message.stream
+        if isinstance(message, wire.Found):
+            return message.frame.stream
+        raise wire.WireError(f"{type(message).__name__} is not for this stage")
+
+    def outputs(self, key: Key) -> list[zmq.Socket[bytes]]:
+        return self._outputs
+
+    def handle(self, message: wire.Found | wire.End, blob: bytes) -> None:
+        if isinstance(message, wire.End):
+            for output in self._outputs:
+                self.post_end(message.stream, output, message, self._spec.classifier)
+            return
+        stream = message.frame.stream
+        began = time.perf_counter()
+        faces = self._classify(message, blob)
+        scored = wire.Scored(message.frame, self._spec.classifier, faces, message.discontinuity)
+        self.frames += 1
+        metrics.frames.labels(stream, "classify").inc()
+        self._seconds.observe(time.perf_counter() - began)
+        if self.is_live(stream):
+            for output in self._outputs:
+                self.send_live(stream, output, scored)
         else:
-            raise wire.WireError(f"{type(message).__name__} is not for this stage")
-        for output in self._outputs:
-            self.post(output, payload)
+            payload = wire.encode(scored)
+            for output in self._outputs:
+                self.post(output, payload)
 
     def _classify(self, message: wire.Found, blob: bytes) -> list[Face]:
         count = sum(face.status == "ok" for face in message.faces)

@@ -42,24 +42,28 @@ class Route(msgspec.Struct, frozen=True):
 
 
 class CaptureSpec(msgspec.Struct, frozen=True, tag="capture"):
-    """One stream's capture. `slots` of 0 means: as many as suit the frame size."""
+    """One stream's capture. `slots` of 0 means: as many as suit the frame size. `tally` is the path of a live
+    stream's `streamfer.shm.Tally`."""
 
     stream: str
     source: ComponentSpec
     detect: str
     shm: str
     slots: int = 0
+    live: LiveSpec | None = None
+    tally: str = ""
 
 
 class DetectSpec(msgspec.Struct, frozen=True, tag="detect"):
-    """One detect worker; `routes` maps each of its streams to its classifiers."""
+    """One detect worker; `routes` maps each of its streams to its classifiers, `views` to how it is seen.
+    `live` has those of its streams that are live."""
 
     address: str
     detector: ComponentSpec
     tracker: ComponentSpec
-    width: int
-    faces: dict[str, Any]
+    views: dict[str, ViewSpec]
     routes: dict[str, list[Route]]
+    live: dict[str, LiveSpec] = {}
 
 
 class ClassifySpec(msgspec.Struct, frozen=True, tag="classify"):
@@ -71,10 +75,12 @@ class ClassifySpec(msgspec.Struct, frozen=True, tag="classify"):
     labels: tuple[str, ...]
     crop: CropSpec
     sinks: list[str]
+    live: dict[str, LiveSpec] = {}
 
 
 class SinkSpec(msgspec.Struct, frozen=True, tag="sink"):
-    """One sink; `streams` maps each stream to the names of its classifiers."""
+    """One sink; `streams` maps each stream to the names of its classifiers. `intent` is the path of the file
+    in which a durable sink of live streams notes what it is about to make durable."""
 
     address: str
     sink: str
@@ -83,6 +89,8 @@ class SinkSpec(msgspec.Struct, frozen=True, tag="sink"):
     durable: bool
     streams: dict[str, list[str]]
     resume: bool
+    live: dict[str, LiveSpec] = {}
+    intent: str = ""
 
 
 StageSpec = CaptureSpec | DetectSpec | ClassifySpec | SinkSpec

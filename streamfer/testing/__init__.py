@@ -8,8 +8,17 @@ from __future__ import annotations
 
 from streamfer.testing.classifiers import check_classifier
 from streamfer.testing.detectors import check_detector
-from streamfer.testing.sinks import check_sink
+from streamfer.testing.live import check_live_source
+from streamfer.testing.sinks import check_live_sink, check_sink
 from streamfer.testing.sources import check_source
 from streamfer.testing.trackers import check_tracker
 
-__all__ = ["check_classifier", "check_detector", "check_sink", "check_source", "check_tracker"]
+__all__ = [
+    "check_classifier",
+    "check_detector",
+    "check_live_sink",
+    "check_live_source",
+    "check_sink",
+    "check_source",
+    "check_tracker",
+]

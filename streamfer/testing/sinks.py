@@ -23,7 +23,8 @@ Positions = Mapping[tuple[str, str], Position]
 def check_sink(build: Callable[[], Sink], *, durable: bool = True, pixels: bool = False) -> None:
     """Check a sink whose registration says `durable` and `pixels`; each `build` writes to the same place.
 
-    A durable sink is also left in the middle of a run by a process that ends without a word, and resumed.
+    A durable sink is also left in the middle of a run by a process that ends without a word, and resumed, and
+    is given live results as well (`check_live_sink`).
     """
     sink = build()
     begun = sink.open(PLANS, resume=False)
@@ -80,6 +81,34 @@ def check_sink(build: Callable[[], Sink], *, durable: bool = True, pixels: bool 
     begun = sink.open(PLANS, resume=True)
     require(_kept(begun) == {}, f"open(resume=False) kept an old record: {begun}")
     _close(sink)
+    check_live_sink(build, pixels=pixels)
+
+
+def check_live_sink(build: Callable[[], Sink], *, pixels: bool = False) -> None:
+    """Check a durable sink with the results of live streams: frames are missing, epochs rise, and each run
+    goes on behind the last. Each `build` writes to the same place."""
+    sink = build()
+    sink.open(PLANS, resume=False)
+    _write(sink, example_live_results(0, 40), pixels=pixels)
+    _close(sink)
+    sink = build()
+    _compare_live(sink.open(PLANS, resume=True), example_live_results(0, 40), "after a live run")
+    _write(sink, example_live_results(40, 50), pixels=pixels)
+    _close(sink)
+    _crash(build, example_live_results(50, 70), [], pixels=pixels)
+    sink = build()
+    found = sink.open(PLANS, resume=True)
+    _compare_live(found, example_live_results(0, 70), "after a crash in a live run")
+    _close(sink)
+
+
+def example_live_results(first: int, last: int) -> list[Result]:
+    """What comes of frames `first` to `last` - 1 of live streams: two of three, a reconnect at each 12th."""
+    return [
+        msgspec.structs.replace(one, epoch=one.seq // 12, time=1.8e9 + one.seq / 25)
+        for one in example_results(first, last)
+        if one.seq % 3 != 1 and one.dropped is msgspec.UNSET
+    ]
 
 
 def example_results(first: int, last: int) -> list[Result]:
@@ -179,8 +208,25 @@ def _compare(found: Positions, results: Sequence[Result], when: str) -> None:
     require(set(found) == set(expected), f"{when}, resuming tells positions of {sorted(found)}")
 
 
-def _plain(at: Position) -> tuple[int, int, dict[str, int], int]:
-    return at.seq, at.delivered, dict(at.dropped), at.last_track
+def _plain(at: Position) -> tuple[int, int, dict[str, int], int, int]:
+    return at.seq, at.delivered, dict(at.dropped), at.last_track, at.epoch
+
+
+def _compare_live(found: Positions, results: Sequence[Result], when: str) -> None:
+    """Only where the next run goes on: how many there were is the service's own business."""
+    for one in results:
+        require(
+            (one.stream, one.classifier) in found,
+            f"{when}, resuming tells no position for {one.stream}/{one.classifier}",
+        )
+    for pair, at in found.items():
+        mine = [one for one in results if (one.stream, one.classifier) == pair]
+        track = max(face.track for one in mine for face in one.faces)
+        expected = mine[-1].epoch, mine[-1].seq, track
+        require(
+            (at.epoch, at.seq, at.last_track) == expected,
+            f"{when}, resuming tells {at} for {'/'.join(pair)}, expected epoch, seq, last_track {expected}",
+        )
 
 
 def _kept(found: Positions) -> dict[tuple[str, str], int]:

@@ -55,7 +55,8 @@ def check_source(build: Callable[[], Source]) -> None:
     fresh.close()
 
 
-def _digest(frame: SourceFrame) -> Digest:
+def check_frame(frame: SourceFrame) -> None:
+    """AssertionError unless the frame is an I420 picture, with a PTS in seconds or none."""
     picture = frame.picture
     for name, plane in (("y", picture.y), ("u", picture.u), ("v", picture.v)):
         require(plane.dtype == np.uint8, f"plane {name} is {plane.dtype}, expected uint8")
@@ -67,6 +68,11 @@ def _digest(frame: SourceFrame) -> Digest:
         frame.pts is None or isinstance(frame.pts, float),
         f"a PTS is a {type(frame.pts).__name__}, expected float (seconds) or None",
     )
+
+
+def _digest(frame: SourceFrame) -> Digest:
+    check_frame(frame)
+    picture = frame.picture
     checksum = 0
     for plane in (picture.y, picture.u, picture.v):
         checksum = zlib.crc32(plane.tobytes(), checksum)

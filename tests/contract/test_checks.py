@@ -361,6 +361,12 @@ class Miscounting(Lines):
         return {pair: replace(at, dropped={}, delivered=at.seq + 1) for pair, at in found.items()}
 
 
+class Timeless(Lines):
+    def open(self, streams: Sequence[StreamPlan], *, resume: bool) -> Found:
+        found = super().open(streams, resume=resume)
+        return {pair: replace(at, epoch=0) for pair, at in found.items()}
+
+
 @pytest.mark.parametrize(
     ("sink", "said"),
     [
@@ -372,6 +378,7 @@ class Miscounting(Lines):
         (Silent, "names what it writes"),
         (Miscounting, "delivered=10"),
         (Failing, "failed when it was resumed"),
+        (Timeless, "after a live run, resuming tells .* expected epoch"),
     ],
 )
 def test_a_flawed_sink_is_caught(sink: type[Lines], said: str, tmp_path: Path) -> None:

@@ -68,4 +68,6 @@ def test_sink(component: Registered, tmp_path: Path) -> None:
 
 @of_kind("source")
 def test_source(component: Registered) -> None:
+    if component.component.live:
+        pytest.skip("a live source never yields the same frames twice")
     check_source(lambda: make(component, path=str(sample_clip())))

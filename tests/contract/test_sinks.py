@@ -9,13 +9,14 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import av
 import msgspec
 import numpy as np
 import pytest
 
-from streamfer.api import Position, Sink, StreamPlan
+from streamfer.api import Options, Position, Sink, StreamPlan
 from streamfer.errors import StartError
 from streamfer.picture import Picture, i420_size, view_i420
 from streamfer.sinks import ConsoleOptions, JsonlOptions, SqliteOptions, VideoOptions
@@ -23,6 +24,7 @@ from streamfer.sinks.console import ConsoleSink
 from streamfer.sinks.jsonl import JsonlSink
 from streamfer.sinks.sqlite import SqliteSink
 from streamfer.sinks.video import VideoSink
+from streamfer.testing import check_live_sink
 from streamfer.types import LABELS, Face, Result
 
 PLANS = [StreamPlan("lobby", ("cnn", "rows")), StreamPlan("door", ("cnn",))]
@@ -204,8 +206,23 @@ def test_live_results_may_leave_gaps(tmp_path: Path, name: str) -> None:
         sink.write(msgspec.structs.replace(result(seq), epoch=epoch, time=1.8e9 + seq), None)
     sink.close()
     sink = FILES[name](tmp_path / name)
-    assert sink.open(PLANS, resume=True) == {KEYS[0]: Position(seq=2, delivered=3, last_track=1)}
+    assert sink.open(PLANS, resume=True) == {KEYS[0]: Position(2, 3, last_track=1, epoch=1)}
     sink.close()
+
+
+@pytest.mark.parametrize(
+    ("sink", "options", "model"),
+    [
+        (JsonlSink, {"rotate": {"size": 2000}, "compress": True, "keep": {"files": 2}}, JsonlOptions),
+        (JsonlSink, {"rotate": {"every": 1}, "keep": {"total": 5000, "age": "1d"}}, JsonlOptions),
+        (SqliteSink, {"keep": {"age": "1d", "size": "1MB"}}, SqliteOptions),
+    ],
+)
+def test_sinks_that_keep_house_go_on_where_they_were(
+    tmp_path: Path, sink: Callable[[Any], Sink], options: dict[str, Any], model: type[Options]
+) -> None:
+    options = {"path": str(tmp_path / "results"), **options}
+    check_live_sink(lambda: sink(model.model_validate(options)))
 
 
 def test_readers_read_while_sqlite_writes(tmp_path: Path) -> None:

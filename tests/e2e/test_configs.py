@@ -1,4 +1,4 @@
-"""The configurations that ship: each is run, on the sample clip, as its comments say."""
+"""The configurations that ship: each is run, on the sample clip, as its comments say; cameras are checked."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from streamfer.config import load
 from tests.service import ROOT, SAMPLE, assert_complete, frame_count, lines, streamfer
 
 
@@ -42,10 +43,40 @@ def test_it_runs(tree: Path, name: str, out: str, streams: list[str], classifier
     assert sorted({line["classifier"] for line in found}) == classifiers
 
 
+CAMERAS = {
+    "webcam": ["desk"],
+    "rtsp": ["door"],
+    "four-cameras": ["entrance", "counter", "waiting-room", "lab"],
+}
+
+
+@pytest.mark.parametrize("name", CAMERAS)
+def test_the_cameras_of_a_configuration_need_not_be_there(tree: Path, name: str) -> None:
+    done = streamfer("check", tree / "configs" / f"{name}.yaml", cwd=tree)
+    assert done.returncode == 0, done.stderr
+    for stream in CAMERAS[name]:
+        assert f"stream      {stream}: " in done.stdout
+    assert "(live" in done.stdout
+
+
+def test_a_camera_and_its_password_come_from_the_environment_and_secrets(tree: Path) -> None:
+    path = tree / "configs" / "rtsp.yaml"
+    environ = {"CAMERA_URL": "rtsp://10.0.0.7/1", "CAMERA_USER": "me", "CAMERA_PASSWORD": "hunter2"}
+    (door,) = load(path, environ=environ).streams
+    given = {key: door.source.options[key] for key in ("url", "username", "password")}
+    assert given == {"url": "rtsp://10.0.0.7/1", "username": "me", "password": "hunter2"}
+    text = path.read_text()
+    assert "    # password: ${secret:camera_password} " in text
+    lines = [line.replace("# password: ${secret", "password: ${secret") for line in text.splitlines()]
+    path.write_text("\n".join(line for line in lines if "${CAMERA_PASSWORD" not in line or "#" in line))
+    (tree / "camera_password").write_text("hunter3\n")
+    (door,) = load(path, environ=environ, secrets=tree).streams
+    assert door.source.options["password"] == "hunter3"
+    done = streamfer("check", path, cwd=tree, env=environ)
+    assert done.returncode == 2 and "the secret camera_password cannot be read" in done.stderr
+    assert "hunter" not in done.stdout + done.stderr
+
+
 def test_every_configuration_is_run_here() -> None:
-    assert {path.stem for path in (ROOT / "configs").glob("*.yaml")} == {
-        "demo",
-        "recording",
-        "folder",
-        "compare",
-    }
+    ours = {"demo", "recording", "folder", "compare", *CAMERAS}
+    assert {path.stem for path in (ROOT / "configs").glob("*.yaml")} == ours

@@ -404,7 +404,8 @@ def test_the_configurations_that_ship_are_right(path: Path) -> None:
 
 
 def test_there_are_configurations_for_each_purpose() -> None:
-    assert {path.stem for path in CONFIGS} >= {"demo", "recording", "folder", "compare"}
+    purposes = {"demo", "recording", "folder", "compare", "webcam", "rtsp", "four-cameras"}
+    assert {path.stem for path in CONFIGS} >= purposes
 
 
 def test_recording_yaml_spells_out_the_defaults() -> None:

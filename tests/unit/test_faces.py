@@ -9,12 +9,17 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from streamfer.detectors import FaceOptions
+from streamfer.detectors import FaceOptions, YuNetOptions
+from streamfer.detectors.yunet import YuNet
 from streamfer.faces import Analysis, FaceAnalyser, Window, around, distinct, iou, merged
 from streamfer.picture import Picture, from_bgr
+from streamfer.regions import Regions
+from streamfer.sources import FileOptions
+from streamfer.sources.file import FileSource
 from streamfer.trackers import SortOptions
 from streamfer.trackers.sort import Sort
-from streamfer.types import Box, CropSpec, Detection
+from streamfer.types import Box, CropSpec, Detection, Polygon
+from tests.clips import SAMPLE
 
 GRAY, COLOUR = CropSpec(), CropSpec(64, 64, 3)
 
@@ -44,9 +49,11 @@ def scene(*squares: tuple[int, int, int], size: tuple[int, int] = (1280, 720), g
     return from_bgr(image)
 
 
-def analyser(detector: SquareDetector, *crops: CropSpec, **options: float) -> FaceAnalyser:
+def analyser(
+    detector: SquareDetector, *crops: CropSpec, regions: Regions | None = None, **options: float
+) -> FaceAnalyser:
     judged = FaceOptions.model_validate(options)
-    return FaceAnalyser(detector, Sort(SortOptions()), crops or (GRAY,), judged)
+    return FaceAnalyser(detector, Sort(SortOptions()), crops or (GRAY,), judged, regions=regions)
 
 
 def boxes(analysis: Analysis) -> list[Box]:
@@ -185,6 +192,96 @@ def test_any_frame_may_be_the_first() -> None:
     watching = analyser(SquareDetector(), full_every=10)
     analysis = watching.analyse(scene((200, 200, 120)), seq=7, seconds=0.3)
     assert analysis.full and len(analysis.faces) == 1
+
+
+# ---- regions and masks -------------------------------------------------------------------------------------
+
+LEFT_HALF: Polygon = ((0, 0), (0.5, 0), (0.5, 1), (0, 1))
+
+
+@pytest.mark.parametrize("regions", [Regions([LEFT_HALF]), Regions([], [LEFT_HALF])])
+def test_a_face_outside_is_not_there_and_searched_for_by_nobody(regions: Regions) -> None:
+    inside, outside = (200, 200, 120), (900, 300, 120)
+    if not regions.contains(0.2, 0.4):
+        inside, outside = outside, inside
+    detector, alone = SquareDetector(), SquareDetector()
+    watching = analyser(detector, regions=regions, full_every=100)
+    reference = analyser(alone, full_every=100)
+    for number in range(6):
+        analysis = watching.analyse(scene(inside, outside), seq=number, seconds=number / 25)
+        expected = reference.analyse(scene(inside), seq=number, seconds=number / 25)
+        assert analysis.faces == expected.faces and len(analysis.faces) == 1
+        assert np.array_equal(analysis.crops[GRAY], expected.crops[GRAY])
+        assert analysis.full == (number == 0)
+    assert detector.shown == alone.shown
+
+
+def test_with_nobody_inside_only_the_usual_frames_are_searched_whole() -> None:
+    detector = SquareDetector()
+    watching = analyser(detector, regions=Regions([LEFT_HALF]), full_every=4)
+    for number in range(9):
+        analysis = watching.analyse(scene((900, 300, 120)), seq=number, seconds=number / 25)
+        assert analysis.faces == []
+        assert analysis.full == (number % 4 == 0)
+    assert len(detector.shown) == 3
+
+
+def test_a_face_in_doubt_outside_does_not_widen_the_search() -> None:
+    class Doubtful(SquareDetector):
+        def detect(self, image: NDArray[np.uint8]) -> list[Detection]:
+            return [face._replace(score=0.6 if face.box.x > 160 else 0.9) for face in super().detect(image)]
+
+    for regions, whole in ((Regions([LEFT_HALF]), 1), (None, 3)):
+        watching = analyser(Doubtful(), regions=regions, full_every=100)
+        pictures = (scene((200, 200, 120), (900, 300, 120)) for _ in range(3))
+        found = [watching.analyse(one, seq=n, seconds=n / 25) for n, one in enumerate(pictures)]
+        assert sum(analysis.full for analysis in found) == whole
+
+
+def test_a_face_that_walks_out_is_looked_for_once() -> None:
+    watching = analyser(SquareDetector(), regions=Regions([LEFT_HALF]), full_every=100)
+    steps = [520, 540, 560, 580, 600, 620, 640]  # its centre leaves the left half between 560 and 580
+    found = [
+        watching.analyse(scene((left, 200, 150)), seq=number, seconds=number / 25)
+        for number, left in enumerate(steps)
+    ]
+    assert [len(analysis.faces) for analysis in found] == [1, 1, 1, 0, 0, 0, 0]
+    assert [analysis.full for analysis in found] == [True, False, False, True, False, False, False]
+
+
+def test_what_counts_is_the_centre_of_the_part_inside_the_frame() -> None:
+    lower = Regions([((0, 0.5), (1, 0.5), (1, 1), (0, 1))])
+    (face,) = (
+        analyser(SquareDetector(), regions=lower).analyse(scene((-60, 650, 200)), seq=0, seconds=0).faces
+    )
+    assert face.box == pytest.approx((0, 650, 140, 70), abs=5)
+    high = Regions([], [((0, 0.9), (1, 0.9), (1, 1), (0, 1))])
+    assert (
+        analyser(SquareDetector(), regions=high).analyse(scene((500, 650, 200)), seq=0, seconds=0).faces == []
+    )
+
+
+@pytest.mark.parametrize("every", [1, 12])
+def test_a_mask_leaves_the_other_person_as_before(every: int) -> None:
+    """The sample clip: one portrait in each half, moving. Boxes and crops are equal, and so labels are."""
+    detector = YuNet(YuNetOptions())
+    options = FaceOptions(full_every=every)
+    both = FaceAnalyser(detector, Sort(SortOptions()), [GRAY], options)
+    masked = FaceAnalyser(detector, Sort(SortOptions()), [GRAY], options, regions=Regions([], [LEFT_HALF]))
+    seen = dropped = 0
+    for number, frame in enumerate(FileSource(FileOptions(path=SAMPLE)).frames()):
+        if number == 120:
+            break
+        everybody = both.analyse(frame.picture, seq=number, seconds=number / 25)
+        found = masked.analyse(frame.picture, seq=number, seconds=number / 25)
+        good = [face for face in everybody.faces if face.status == "ok"]
+        right = [n for n, face in enumerate(good) if face.box.x + face.box.w / 2 >= frame.picture.width / 2]
+        assert [face.box for face in found.faces if face.status == "ok"] == [good[n].box for n in right]
+        assert np.array_equal(found.crops[GRAY], everybody.crops[GRAY][right])
+        assert {face.track for face in found.faces} <= {1}
+        seen += len(right)
+        dropped += len(good) - len(right)
+    assert seen > 60 and dropped > 60
 
 
 # ---- what is handed over -----------------------------------------------------------------------------------

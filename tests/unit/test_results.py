@@ -157,7 +157,7 @@ def test_documented_queries_answer(tmp_path: Path) -> None:
     assert most == [("lobby", 2)]
     assert dropped == [("lobby", "cnn", "corrupt", 1), ("lobby", "rows", "corrupt", 1)]
     assert anew == [("lobby", 0, 30, 3.0)]
-    assert tables == {"frames", "faces", "who_showed_what_when"}
+    assert tables == {"frames", "faces", "pruned", "who_showed_what_when"}
     for table, names in columns.items():
         assert f"**`{table}`**" in TEXT
         for name in names:

@@ -16,7 +16,8 @@ from streamfer.api import Position, StreamPlan
 from streamfer.errors import StartError
 from streamfer.sinks import JsonlOptions
 from streamfer.sinks import jsonl as jsonl_module
-from streamfer.sinks.jsonl import JsonlSink, read_positions
+from streamfer.sinks.jsonl import JsonlSink
+from streamfer.sinks.record import Tallies, read_record
 from streamfer.types import Face, Result
 
 PLANS = [StreamPlan("lobby", ("cnn",))]
@@ -190,4 +191,6 @@ def test_positions_count_every_line(
                 at = Position(at.seq + 1, at.delivered + 1, at.dropped, max(at.last_track, track))
             file.write(line(at.seq, **changes))
             expected[stream, classifier] = at
-    assert read_positions(path) == (expected, path.stat().st_size)
+    tallies = Tallies()
+    assert read_record(path, tallies) == (path.stat().st_size, None)
+    assert tallies.positions() == expected

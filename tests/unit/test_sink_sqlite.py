@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 from streamfer.api import Position, StreamPlan
 from streamfer.errors import StartError
 from streamfer.sinks import SqliteOptions
-from streamfer.sinks.sqlite import APPLICATION_ID, SCHEMA_VERSION, SqliteSink
+from streamfer.sinks.database import APPLICATION_ID, SCHEMA_VERSION
+from streamfer.sinks.sqlite import SqliteSink
 from streamfer.types import Face, Result
 
 PLANS = [StreamPlan("lobby", ("cnn",))]
@@ -160,7 +161,7 @@ def test_versions(tmp_path: Path) -> None:
     assert db.execute("PRAGMA application_id").fetchone() == (APPLICATION_ID,)
     db.execute(f"PRAGMA user_version = {SCHEMA_VERSION + 1}")
     db.close()
-    refused(path, rf"cannot write {path}: its version 2 is newer than this streamfer's 1; upgrade")
+    refused(path, rf"cannot write {path}: its version 3 is newer than this streamfer's 2; upgrade")
 
 
 def test_foreign_database(tmp_path: Path) -> None:

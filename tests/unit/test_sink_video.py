@@ -15,9 +15,10 @@ from streamfer.api import StreamPlan
 from streamfer.picture import Picture, i420_size, view_i420
 from streamfer.sinks import VideoOptions
 from streamfer.sinks import video as video_module
+from streamfer.sinks.clocks import Clock
 from streamfer.sinks.mp4 import COMMENT, TICKS, encoder
 from streamfer.sinks.overlay import GRAY, INK, PALETTE, Mark, draw, pixelate, track_colour
-from streamfer.sinks.video import Clock, VideoSink
+from streamfer.sinks.video import VideoSink
 from streamfer.types import Box, Face, Result
 
 BLACK = (16, 128, 128)

@@ -14,7 +14,7 @@ from streamfer.types import Face
 
 names = st.text(min_size=1, max_size=20)
 counts = st.integers(0, 2**53)
-floats = st.floats(allow_nan=False)
+floats = st.floats(allow_nan=False, allow_infinity=False)
 boxes = st.tuples(floats, floats, floats, floats)
 slots = st.builds(wire.SlotRef, names, counts, counts, counts, counts, counts, st.booleans())
 frames = st.builds(

@@ -1,0 +1,246 @@
+"""Broken and absurd messages: refused and counted; the service goes on and its results are right."""
+
+from __future__ import annotations
+
+import contextlib
+import random
+import signal
+import socket as socketlib
+import tempfile
+import threading
+import tracemalloc
+import urllib.request
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import IO, Any, get_args
+
+import msgspec
+import pytest
+
+from streamfer import wire
+from streamfer.picture import i420_size, view_i420
+from streamfer.shm import Ring
+from streamfer.transport import Sockets, try_send
+from tests.fuzz.messages import KINDS, broken, message
+from tests.fuzz.mutations import cases
+from tests.service import SAMPLE, Run, assert_complete, lines, repeated, streamfer, wait_until
+
+DECODERS: list[tuple[Callable[[bytes], Any], Any]] = [
+    (wire.decode_data, wire.Data),
+    (wire.decode_from_worker, wire.FromWorker),
+    (wire.decode_to_worker, wire.ToWorker),
+]
+
+
+def valid(rng: random.Random, of_each: int = 20) -> list[bytes]:
+    return [wire.encode(message(rng, kind)) for kind in KINDS for _ in range(of_each)]
+
+
+@pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.__name__)
+def test_the_examples_are_valid(kind: type[msgspec.Struct]) -> None:
+    rng = random.Random(1)
+    for _ in range(20):
+        one = message(rng, kind)
+        payload = wire.encode(one)
+        decode = next(decode for decode, union in DECODERS if kind in get_args(union))
+        assert decode(payload) == one
+
+
+def test_mutated_messages_are_refused_or_valid() -> None:
+    rng = random.Random(2)
+    payloads = valid(rng)
+    refused = taken = 0
+    tracemalloc.start()
+    try:
+        before, _ = tracemalloc.get_traced_memory()
+        for number in range(cases(5_000, 100_000)):
+            payload = broken(rng, payloads)
+            assert len(payload) < 1_000_000
+            tracemalloc.reset_peak()
+            for decode, union in DECODERS:
+                try:
+                    got = decode(payload)
+                except wire.WireError as error:
+                    assert str(error), number
+                    refused += 1
+                else:
+                    assert isinstance(got, get_args(union)), number
+                    wire.encode(got)
+                    taken += 1
+            _, peak = tracemalloc.get_traced_memory()
+            assert peak - before < 64e6, f"case {number}: {len(payload)} bytes took {peak - before} bytes"
+    finally:
+        tracemalloc.stop()
+    print(f"{refused} refused, {taken} taken")
+    assert taken > cases(5_000, 100_000) / 100  # the mutations are not all hopeless
+
+
+# ---- a running service -------------------------------------------------------------------------------------
+
+
+class Drained:
+    """Reads what a process prints while it runs: a full pipe would hold it up."""
+
+    def __init__(self, stream: IO[str]) -> None:
+        self._lines: list[str] = []
+        self._thread = threading.Thread(target=lambda: self._lines.extend(stream), daemon=True)
+        self._thread.start()
+
+    def text(self) -> str:
+        """All of it; waits for the end of the process."""
+        self._thread.join(240)
+        return "".join(self._lines)
+
+
+class Attacker:
+    """Somebody of the same user who reaches the service's sockets and says what comes to mind."""
+
+    def __init__(self, runtime: Path, seed: int, over: Callable[[], bool]) -> None:
+        self.rng = random.Random(seed)
+        self.over = over
+        self._sockets = Sockets()
+        self._paths = sorted(path for path in runtime.iterdir() if path.is_socket())
+        names = [path.name for path in self._paths if path.name != "control"]
+        self._push = {name: self._sockets.push(f"ipc://{runtime}/{name}") for name in names}
+        dealers = ("nobody#1", "detect-0#99", "#", "\N{SNOWMAN}")
+        self._control = [self._sockets.dealer(f"ipc://{runtime}/control", one) for one in dealers]
+        self.sent = 0
+
+    def data(self, payload: bytes, to: str = "") -> None:
+        """To every stage, or those whose name begins with `to`; alone or as a part of a batch."""
+        blob = self.rng.randbytes(self.rng.choice((0, 1, 48 * 48, 5000)))
+        parts = self.rng.choice(([payload], [payload, blob], [b"", blob, payload], [payload, blob] * 5))
+        for name, socket in self._push.items():
+            if name.startswith(to):
+                self._send(socket, parts)
+
+    def control(self, payload: bytes) -> None:
+        for socket in self._control:
+            self._send(socket, self.rng.choice(([payload], [payload, payload], [b"", payload])))
+
+    def _send(self, socket: Any, parts: list[bytes]) -> None:
+        wait_until(lambda: self.over() or try_send(socket, parts), "room for another message", 30)
+        self.sent += 1
+
+    def raw(self) -> None:
+        """Bytes that are no ZeroMQ at all, or only the beginning of it."""
+        greeting = b"\xff\0\0\0\0\0\0\0\1\x7f\3\0NULL".ljust(64, b"\0")
+        for path in self._paths:
+            if not self.over():
+                with socketlib.socket(socketlib.AF_UNIX) as raw, contextlib.suppress(OSError):
+                    raw.settimeout(5)
+                    raw.connect(str(path))
+                    head = greeting[: self.rng.randrange(65)] if self.rng.random() < 0.5 else b""
+                    raw.sendall(head + self.rng.randbytes(self.rng.randrange(1, 3000)))
+
+    def close(self) -> None:
+        self._sockets.close(100)
+
+
+@pytest.fixture
+def base() -> Iterator[Path]:
+    """A directory whose path is short enough for sockets."""
+    with tempfile.TemporaryDirectory(prefix="sf-") as path:
+        yield Path(path)
+
+
+@contextlib.contextmanager
+def attacked(
+    base: Path, seed: int, times: int = 3
+) -> Iterator[tuple[Run, Drained, Attacker, Callable[[], float]]]:
+    """A service on a recording of `times` 250 frames, an attacker, and the count of bad messages."""
+    clip = repeated(SAMPLE, times, base / "clip.mp4")
+    with socketlib.create_server(("127.0.0.1", 0)) as server:
+        port = server.getsockname()[1]
+    config = base / "config.yaml"
+    config.write_text(
+        f"version: 1\nstreams: {{lobby: {{path: {clip}}}}}\nclassifiers: [cnn]\n"
+        "sinks: [{name: jsonl, path: results.jsonl}, {name: sqlite, path: results.db}]\n"
+        f"metrics: {{listen: '127.0.0.1:{port}'}}\n"
+    )
+
+    def bad() -> float:
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=10) as page:
+            text = page.read().decode()
+        return sum(
+            float(line.rpartition(" ")[2])
+            for line in text.splitlines()
+            if line.startswith("streamfer_bad_messages_total{")
+        )
+
+    with Run("run", config, env={"XDG_RUNTIME_DIR": str(base)}) as run:
+        assert run.process.stderr is not None
+        printed = Drained(run.process.stderr)
+        (runtime,) = wait_until(lambda: list(base.glob("streamfer-*")), "the runtime directory")
+        wait_until(lambda: len([one for one in runtime.iterdir() if one.is_socket()]) == 5, "all sockets")
+        wait_until(lambda: (base / "results.jsonl").exists() and lines(base / "results.jsonl"), "a result")
+        attacker = Attacker(runtime, seed, lambda: run.process.poll() is not None)
+        try:
+            yield run, printed, attacker, bad
+        finally:
+            attacker.close()
+
+
+def test_a_service_goes_on_under_broken_messages(base: Path) -> None:
+    times = cases(3, 16)
+    with attacked(base, 3, times) as (run, printed, attacker, bad):
+        rng = attacker.rng
+        payloads = valid(rng, 5)
+        workers = run.workers()
+        count = cases(400, 3000)
+        for number in range(count):
+            payload = broken(rng, payloads)
+            attacker.data(payload)
+            attacker.control(payload)
+            if number % 50 == 0:
+                attacker.raw()
+            if number % 100 == 99:  # absurd, but valid: of streams, sinks and workers that nobody knows
+                for kind in KINDS:
+                    absurd = wire.encode(message(rng, kind, absurd=0.3, stream="nobody", classifier="nobody"))
+                    attacker.data(absurd)
+                    attacker.control(absurd)
+            assert not attacker.over(), printed.text()
+            if number == count // 2:
+                wait_until(lambda: bad() > count, "bad messages are counted")
+        print(f"{attacker.sent} sent, {bad():.0f} counted as bad so far")
+        assert run.workers() == workers  # nobody was replaced
+        error = printed.text()
+        assert run.process.wait(60) == 0, error
+    assert "Traceback" not in error, error
+    assert max(map(len, error.splitlines())) < 500  # messages are not quoted in full
+    assert_complete(base, 250 * times)
+    (base / "undisturbed").mkdir()
+    done = streamfer(
+        "run",
+        base / "config.yaml",
+        "--set",
+        "sinks.0.path=undisturbed/results.jsonl",
+        "--set",
+        "sinks.1.path=undisturbed/results.db",
+        "--set",
+        "metrics=false",
+    )
+    assert done.returncode == 0, done.stderr
+    assert lines(base / "results.jsonl") == lines(base / "undisturbed" / "results.jsonl")
+
+
+def test_absurd_values_of_known_streams_kill_nobody(base: Path) -> None:
+    """Whoever forges valid messages can forge results (docs/security.md): but nobody falls over them."""
+    with attacked(base, 4, cases(3, 12)) as (run, printed, attacker, _):
+        rng = attacker.rng
+        before = run.workers()
+        ring = Ring(64, 48, 2)
+        slot = ring.write(0, view_i420(bytes(i420_size(64, 48)), 64, 48, full_range=False))
+        known = {"stream": "lobby", "classifier": "cnn", "slot": slot, "ring": slot.ring, "nonce": slot.nonce}
+        for _ in range(cases(30, 300)):
+            for kind in (*get_args(wire.Data), wire.Log, wire.Lease, wire.Condition):
+                absurd = message(rng, kind, absurd=0.3, **known)
+                attacker.data(wire.encode(absurd))
+                attacker.control(wire.encode(absurd))
+        ring.close()
+        assert not attacker.over(), printed.text()
+        assert run.workers() == before
+        run.process.send_signal(signal.SIGINT)
+        run.process.send_signal(signal.SIGINT)
+        error = printed.text()
+    assert "Traceback" not in error, error
