@@ -3,11 +3,12 @@ PYTHON ?= $(shell command -v python3.11 || command -v python3)
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 PYTEST_ARGS ?=
+MINUTES ?= 20
 
-.PHONY: help demo setup test lint format bench build clean
+.PHONY: help demo setup test lint format bench bench-live soak build clean
 
 help:  ## what there is
-	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 demo: .venv/serve.stamp  ## run the pipeline on the sample clip (installs what serving needs)
 	@$(BIN)/streamfer demo
@@ -29,6 +30,12 @@ format: .venv/setup.stamp  ## put the code into its format
 
 bench: .venv/serve.stamp  ## measure this machine; writes benchmarks/results.md
 	$(BIN)/streamfer bench --out benchmarks/results.md
+
+bench-live: .venv/setup.stamp  ## measure live mode: latency, streams; writes benchmarks/live.md
+	$(BIN)/python -m benchmarks.live
+
+soak: .venv/setup.stamp  ## 20 minutes of kills, stalls and overload (longer: make soak MINUTES=600)
+	$(BIN)/python -m tests.soak --minutes $(MINUTES)
 
 build: .venv/setup.stamp  ## build the wheel into dist/
 	$(BIN)/python -m build --no-isolation --wheel

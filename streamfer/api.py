@@ -113,8 +113,8 @@ class Source(Protocol):
     A live source is opened again and again for as long as the service runs, on the same object: `open`,
     `frames`, `close`, `open`, … Both `open` and `frames` raise `SourceError` within about `stale_after`
     seconds when nothing comes, and when the other end has finished; `frames` just ends only if nothing more
-    will ever come (a recording played as if live). Frames come as they arrive and are never held back; PTS may
-    be missing, jump or run backwards. All calls come from one thread.
+    will ever come (a recording played as if live). Frames come as they arrive and are never held back; PTS
+    may be missing, jump or run backwards. All calls come from one thread.
     """
 
     def open(self) -> SourceInfo: ...

@@ -13,6 +13,7 @@ from streamfer.config import Config, MetricsConfig
 from streamfer.errors import UsageError
 from streamfer.notify import Notifier
 from streamfer.plan import make_plan
+from streamfer.redact import secrets_in
 from streamfer.shm import DEFAULT_DIRECTORY
 from streamfer.transport import RuntimeDirectory
 
@@ -36,6 +37,14 @@ def refuse_to_overwrite(config: Config) -> None:
         )
 
 
+def hide_secrets(config: Config) -> None:
+    """Let nothing that this process says show a password of the configuration."""
+    specs = [stream.source for stream in config.streams] + [config.detector.spec, config.tracker.spec]
+    specs += [one.spec for one in config.classifiers] + [one.spec for one in config.sinks]
+    for spec in specs:
+        secrets_in(spec.options)
+
+
 def output_paths(config: Config) -> list[Path]:
     """The files that sinks are configured to write."""
     return [Path(sink.spec.options["path"]) for sink in config.sinks if "path" in sink.spec.options]
@@ -52,6 +61,7 @@ def run(
 
     `listening` is told where /metrics is served. Raises StreamferError if a component cannot start or go on.
     """
+    hide_secrets(config)
     for path in output_paths(config):
         try:
             path.parent.mkdir(parents=True, exist_ok=True)

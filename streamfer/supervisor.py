@@ -366,7 +366,8 @@ class Supervisor:
                     raise wire.WireError("it is about a stream that is not ours")
             except wire.WireError as error:
                 metrics.bad_messages.labels("supervisor").inc()
-                self._say(logging.WARNING, f"supervisor: a message was dropped: {error}")
+                line = _line(logging.WARNING, f"supervisor: a message was dropped: {error}")
+                self._say_seldom(("supervisor", "bad message"), line)
                 continue
             name = identity.decode(errors="replace").rpartition("#")[0]
             process = self._shared.get(name) or next(

@@ -180,7 +180,7 @@ class Sockets:
         try:
             socket.bind(address)
         except zmq.ZMQError as error:
-            reason = zmq.strerror(error.errno)
+            reason = zmq.strerror(error.errno or 0)
             raise StartError(f"{address}: cannot listen there: {reason}; choose another address") from error
         return socket
 

@@ -8,6 +8,7 @@ from importlib import import_module
 import typer
 
 from streamfer.errors import StreamferError
+from streamfer.redact import redact
 
 COMMANDS = ("run", "status", "demo", "predict", "check", "plugins", "schema", "doctor", "keys", "bench")
 """Subcommands in the order of the help text; each is a module with `register(app)`."""
@@ -56,5 +57,5 @@ def main() -> None:
     try:
         app()
     except StreamferError as error:
-        print(error, file=sys.stderr)
+        print(redact(str(error)), file=sys.stderr)
         sys.exit(error.status)

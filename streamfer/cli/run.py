@@ -74,13 +74,23 @@ def register(app: typer.Typer) -> None:
         Exit status: 0 done, 2 bad configuration or usage, 3 a component could not start, 4 a component
         failed for good, 130 interrupted (Ctrl+C finishes the frames under way; twice stops at once).
         """
-        if context.args:
-            raise UsageError("one target at a time; several recordings or cameras go into a configuration")
-        if overwrite and resume:
-            raise UsageError("--overwrite and --resume exclude each other: choose one")
-        config = _config(target, classifier or [], out, overrides or [], transport, video=video)
-        if not (overwrite or resume):
-            _refuse(target, config, out)
+        try:
+            if context.args:
+                raise UsageError(
+                    "one target at a time; several recordings or cameras go into a configuration"
+                )
+            if overwrite and resume:
+                raise UsageError("--overwrite and --resume exclude each other: choose one")
+            config = _config(target, classifier or [], out, overrides or [], transport, video=video)
+            if not (overwrite or resume):
+                _refuse(target, config, out)
+        except UsageError as error:
+            if log_format == "text":
+                raise
+            from streamfer.cli.display import JsonLines
+
+            JsonLines().failed(error)
+            raise typer.Exit(error.status) from error
         from streamfer.cli.display import show
 
         resume = resume or (config.live and not overwrite)

@@ -93,8 +93,8 @@ def _unusable(path: Path, *, folder: bool) -> str | None:
 def list_folder(document: Document, keys: FolderKeys, key: Key, base: Path) -> list[tuple[Path, Path]]:
     """The matching files, sorted, as (absolute, relative to the folder); a problem if there are none."""
     folder = absolute(keys.path, base)
-    if not folder.is_dir():
-        document.add((*key, "path"), f"{folder}: {'not a folder' if folder.exists() else 'no such folder'}")
+    if problem := _no_folder(folder):
+        document.add((*key, "path"), f"{folder}: {problem}")
         return []
     try:
         files = sorted(path for path in folder.glob(keys.pattern) if path.is_file())
@@ -102,9 +102,21 @@ def list_folder(document: Document, keys: FolderKeys, key: Key, base: Path) -> l
     except (ValueError, NotImplementedError) as error:  # not a pattern, an absolute one, one that leaves
         document.add((*key, "pattern"), f"{str(error)[:1].lower()}{str(error)[1:]}; expected such as '*.mp4'")
         return []
+    except OSError as error:  # a name that is too long
+        document.add((*key, "pattern"), (error.strerror or str(error)).lower())
+        return []
     if not found:
         document.add(key, f"{folder}: no file matches '{keys.pattern}'")
     return found
+
+
+def _no_folder(path: Path) -> str | None:
+    try:
+        return None if stat.S_ISDIR(path.stat().st_mode) else "not a folder"
+    except (FileNotFoundError, NotADirectoryError):
+        return "no such folder"
+    except OSError as error:
+        return (error.strerror or str(error)).lower()
 
 
 def stream_name(prefix: str, relative: Path) -> str:

@@ -252,7 +252,7 @@ class PullStage(Stage):
         except wire.WireError as error:
             self.bad_messages += 1
             metrics.bad_messages.labels(self.kind).inc()
-            if self.bad_messages < LOGGED_BAD_MESSAGES:
+            if self.bad_messages <= LOGGED_BAD_MESSAGES:
                 log.warning("%s: a message was dropped: %s", self.kind, error)
 
     # ---- live streams --------------------------------------------------------------------------------------

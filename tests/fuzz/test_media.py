@@ -1,4 +1,4 @@
-"""Broken recordings: one line, no crash, no hang, bounded memory; and where FFmpeg dies, the service lives."""
+"""Broken recordings: one line, no crash, no hang, bounded memory; where FFmpeg dies, the service lives."""
 
 from __future__ import annotations
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import random
 import signal
 import socket as socketlib
@@ -19,9 +20,9 @@ import pytest
 
 from streamfer import wire
 from streamfer.picture import i420_size, view_i420
-from streamfer.shm import Ring
+from streamfer.shm import Ring, RingReader
 from streamfer.transport import Sockets, try_send
-from tests.fuzz.messages import KINDS, broken, message
+from tests.fuzz.messages import ABSURD_INTEGERS, KINDS, broken, message
 from tests.fuzz.mutations import cases
 from tests.service import SAMPLE, Run, assert_complete, lines, repeated, streamfer, wait_until
 
@@ -182,7 +183,7 @@ def attacked(
 
 
 def test_a_service_goes_on_under_broken_messages(base: Path) -> None:
-    times = cases(3, 16)
+    times = cases(2, 24)
     with attacked(base, 3, times) as (run, printed, attacker, bad):
         rng = attacker.rng
         payloads = valid(rng, 5)
@@ -199,14 +200,17 @@ def test_a_service_goes_on_under_broken_messages(base: Path) -> None:
                     absurd = wire.encode(message(rng, kind, absurd=0.3, stream="nobody", classifier="nobody"))
                     attacker.data(absurd)
                     attacker.control(absurd)
-            assert not attacker.over(), printed.text()
-            if number == count // 2:
-                wait_until(lambda: bad() > count, "bad messages are counted")
-        print(f"{attacker.sent} sent, {bad():.0f} counted as bad so far")
-        assert run.workers() == workers  # nobody was replaced
+            if number == count // 4:
+                wait_until(lambda: bad() > count // 4, "bad messages are counted")
+                assert run.workers() == workers  # nobody was replaced
+            if attacker.over():
+                break
+        print(f"{attacker.sent} messages sent")
+        assert attacker.sent > 2 * count
         error = printed.text()
         assert run.process.wait(60) == 0, error
     assert "Traceback" not in error, error
+    assert "starting it again" not in error
     assert max(map(len, error.splitlines())) < 500  # messages are not quoted in full
     assert_complete(base, 250 * times)
     (base / "undisturbed").mkdir()
@@ -226,7 +230,7 @@ def test_a_service_goes_on_under_broken_messages(base: Path) -> None:
 
 def test_absurd_values_of_known_streams_kill_nobody(base: Path) -> None:
     """Whoever forges valid messages can forge results (docs/security.md): but nobody falls over them."""
-    with attacked(base, 4, cases(3, 12)) as (run, printed, attacker, _):
+    with attacked(base, 4, cases(1, 12)) as (run, printed, attacker, _):
         rng = attacker.rng
         before = run.workers()
         ring = Ring(64, 48, 2)
@@ -238,9 +242,72 @@ def test_absurd_values_of_known_streams_kill_nobody(base: Path) -> None:
                 attacker.data(wire.encode(absurd))
                 attacker.control(wire.encode(absurd))
         ring.close()
-        assert not attacker.over(), printed.text()
-        assert run.workers() == before
+        assert attacker.over() or run.workers() == before, printed.text()
         run.process.send_signal(signal.SIGINT)
         run.process.send_signal(signal.SIGINT)
         error = printed.text()
     assert "Traceback" not in error, error
+    assert "starting it again" not in error
+
+
+# ---- what the pieces refuse --------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        {"seq": -1},
+        {"seq": 2**63},
+        {"epoch": -1},
+        {"attempt": 2**64 - 1},
+        {"credit": -8},
+        {"captured": float("nan")},
+        {"pts": float("inf")},
+        {"seconds": float("nan")},
+        {"skipped": {"overload": -3}},
+    ],
+    ids=str,
+)
+def test_numbers_that_no_sink_could_write_are_refused(values: dict[str, Any]) -> None:
+    frame = message(random.Random(7), wire.Frame, stream="lobby")
+    assert wire.decode_data(wire.encode(frame)) == frame
+    with pytest.raises(wire.WireError, match=r"Expected `(int|float)`"):
+        wire.decode_data(wire.encode(msgspec.structs.replace(frame, **values)))
+
+
+def test_boxes_are_numbers() -> None:
+    frame = message(random.Random(7), wire.Frame, stream="lobby")
+    for number in (float("nan"), float("inf")):
+        face = wire.FoundFace(1, (1.0, 2.0, number, 4.0), 0.9, "small")
+        with pytest.raises(wire.WireError, match="Expected `float`"):
+            wire.decode_data(wire.encode(wire.Found(frame, [face])))
+
+
+def test_an_error_does_not_quote_the_message() -> None:
+    with pytest.raises(wire.WireError) as refused:
+        wire.decode_data(msgspec.msgpack.encode(["\x1b[2J\n" + "x" * 100_000]))
+    assert len(str(refused.value)) <= 200
+    assert str(refused.value).isprintable()
+
+
+@pytest.mark.parametrize("name", ["slot", "width", "height", "generation"])
+@pytest.mark.parametrize("value", [*ABSURD_INTEGERS, -2, 0, 4096])
+def test_a_slot_that_cannot_be_is_gone(name: str, value: int) -> None:
+    ring, reader = Ring(64, 48, 4), RingReader()
+    slot = ring.write(3, view_i420(bytes(i420_size(64, 48)), 64, 48, full_range=False))
+    assert reader.view(slot) is not None
+    assert reader.view(msgspec.structs.replace(slot, **{name: value})) is None
+    ring.close()
+
+
+def test_a_ring_that_is_a_pipe_holds_nobody_up(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    reading = os.open(tmp_path / "pipe", os.O_RDONLY | os.O_NONBLOCK)
+    path = f"/proc/{os.getpid()}/fd/{reading}"
+    slot = wire.SlotRef(path, 1, 0, 2, 64, 48, False)
+    signal.alarm(20)  # opened in the usual way, it would wait for a writer for ever
+    try:
+        assert RingReader().view(slot) is None
+    finally:
+        signal.alarm(0)
+        os.close(reading)

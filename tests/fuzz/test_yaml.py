@@ -250,3 +250,15 @@ def test_control_characters_do_not_reach_the_terminal(tmp_path: Path, yaml: str,
     assert isinstance(got, ConfigError)
     assert said in str(got)
     assert all(line.isprintable() for line in str(got).splitlines())
+
+
+@pytest.mark.parametrize("key", ["path", "pattern"])
+def test_a_name_that_is_too_long_is_told(tmp_path: Path, key: str) -> None:
+    (tmp_path / "clips").mkdir()
+    folder = {"path": "clips", "pattern": "*.mp4", key: "é" * 300}
+    source = f"source: folder, path: '{folder['path']}', pattern: '{folder['pattern']}'"
+    text = f"version: 1\nstreams: {{lobby: {{{source}}}}}\n"
+    text += "classifiers: [cnn]\nsinks: [console]\n"
+    got = attempt(tmp_path / "config.yaml", text.encode(), Registry.discover(), tmp_path)
+    assert isinstance(got, ConfigError)
+    assert f"streams.lobby.{key}: " in str(got) and str(got).endswith("file name too long")

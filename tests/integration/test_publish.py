@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
+import shutil
 import signal
 import socket
 import subprocess
@@ -231,6 +233,17 @@ def test_where_it_must_not_listen(tmp_path: Path, listen: str, said: str) -> Non
 def test_where_it_may_listen_without_keys(listen: str) -> None:
     assert PublishOptions(listen=listen).listen == listen
     assert PublishOptions(listen="tcp://*:5556", keys=Path("keys")).keys == Path("keys")
+
+
+def test_the_configurations_in_the_docs_are_right(tmp_path: Path) -> None:
+    shutil.copy(SAMPLE, tmp_path / "clip.mp4")
+    text = (ROOT / "docs" / "security.md").read_text("utf-8")
+    blocks = re.findall(r"^```yaml\n(.*?)^```$", text, re.DOTALL | re.MULTILINE)
+    assert len(blocks) == 2
+    for block in blocks:
+        (tmp_path / "config.yaml").write_text(block)
+        done = streamfer("check", "config.yaml", cwd=tmp_path)
+        assert done.returncode == 0, done.stderr
 
 
 # ---- the sink alone ----------------------------------------------------------------------------------------

@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 from streamfer import wire
-from streamfer.cli import live_display as display
-from streamfer.cli.live_display import Display, JsonLines
+from streamfer.cli import display as display
+from streamfer.cli.display import Display, JsonLines
 from streamfer.errors import StartError
 from streamfer.ledger import Row
 from streamfer.logs import LogLine
