@@ -3,6 +3,7 @@ PYTHON ?= $(shell command -v python3.11 || command -v python3)
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 PYTEST_ARGS ?=
+JOBS ?= 2
 MINUTES ?= 20
 
 .PHONY: help demo setup test lint format bench bench-live soak build clean
@@ -16,7 +17,7 @@ demo: .venv/serve.stamp  ## run the pipeline on the sample clip (installs what s
 setup: .venv/setup.stamp  ## a .venv with everything that tests and training need
 
 test: .venv/setup.stamp  ## run all tests
-	$(BIN)/python -m pytest $(PYTEST_ARGS)
+	$(BIN)/python -m pytest -n $(JOBS) --dist worksteal $(PYTEST_ARGS)
 
 lint: .venv/setup.stamp  ## check style, types and the direction of imports
 	$(BIN)/ruff check .
