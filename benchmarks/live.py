@@ -191,7 +191,9 @@ def main() -> int:
     for (name, measured), bound in zip(runs.items(), ("–", f"{1000 * (MAX_AGE + slow):.0f}"), strict=True):
         p50, p99 = (1000 * measured.percentile(share) for share in (0.5, 0.99))
         lines.append(f"| {name} | {p50:.0f} | {p99:.0f} | {bound} |")
+    picture = os.path.relpath(options.plot, options.out.parent)
     lines += ["", "The bound under overload is `max_age` and one classification.", ""]
+    lines += [f"![Latency of each frame over time, idle and under overload]({picture})", ""]
     lines += ["| streams that are carried | streams |", "|---|---:|"]
     lines += [f"| at full rate | {full[0]} |", f"| at `fps: 5` | {capped[0]} |", ""]
     for name, tried in (("full rate", full[1]), ("`fps: 5`", capped[1])):

@@ -35,7 +35,8 @@ def test_it_runs(tree: Path, name: str, out: str, streams: list[str], classifier
     if name == "folder":
         shutil.copy(SAMPLE, tree / "streamfer" / "data" / "second.mp4")
     config = tree / "configs" / f"{name}.yaml"
-    done = streamfer("run", config, cwd=tree)
+    # Any free port: the one that a configuration names may be taken by another service.
+    done = streamfer("run", config, "--set", "metrics.listen=127.0.0.1:0", cwd=tree)
     assert done.returncode == 0, done.stderr
     assert_complete(tree / "out" / out, frame_count(SAMPLE))
     found = lines(tree / "out" / out / "results.jsonl")

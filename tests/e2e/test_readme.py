@@ -13,8 +13,12 @@ from pathlib import Path
 import jsonschema
 import pytest
 
+from streamfer.config import live_target
 from streamfer.results import schema
-from tests.service import ROOT, SAMPLE, streamfer
+from tests import rtsp
+from tests.live import endpoint
+from tests.rtsp import RtspServer
+from tests.service import ROOT, SAMPLE, Run, lines, streamfer, wait_until
 
 README = (ROOT / "README.md").read_text("utf-8")
 BLOCKS = re.findall(r"```(\w*)\n(.*?)```", README, re.DOTALL)
@@ -30,14 +34,19 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
+COMMANDS = [
+    line.partition("#")[0].strip()
+    for kind, text in BLOCKS
+    if not kind
+    for line in text.splitlines()
+    if line.startswith("streamfer ")
+]
+OF_CAMERAS = [line for line in COMMANDS if re.search(r"://|webcam|camera|status", line)]
+"""Not run as they stand: a test speaks to nobody but this machine."""
+
+
 def test_every_streamfer_command_runs(folder: Path) -> None:
-    commands = [
-        line.partition("#")[0].strip()
-        for kind, text in BLOCKS
-        if not kind
-        for line in text.splitlines()
-        if line.startswith("streamfer ")
-    ]
+    commands = [line for line in COMMANDS if line not in OF_CAMERAS]
     assert len(commands) >= 7
     for command in commands:
         extra = ["--overwrite"] if "--classifier" in command else []  # the second run of one clip
@@ -47,6 +56,28 @@ def test_every_streamfer_command_runs(folder: Path) -> None:
     assert query is not None
     with closing(sqlite3.connect(folder / query[1])) as connection:
         assert connection.execute(query[2]).fetchall()
+
+
+def test_the_commands_for_cameras_are_right() -> None:
+    address, webcam, several, status = OF_CAMERAS
+    target = live_target(shlex.split(address)[2])
+    assert target is not None and target.name == "camera.example" and f"out/{target.name}/" in README
+    assert live_target(shlex.split(webcam)[2]) is not None
+    assert streamfer("check", ROOT / shlex.split(several)[2]).returncode == 0
+    done = streamfer(*shlex.split(status)[1:], "--url", "http://127.0.0.1:9")
+    assert done.returncode == 3 and "http://127.0.0.1:9" in done.stderr
+
+
+@pytest.mark.skipif(rtsp.missing() is not None, reason=str(rtsp.missing()))
+def test_an_address_as_in_the_readme_gives_results(tmp_path: Path) -> None:
+    with RtspServer("stream") as server, Run("run", server.url("stream"), cwd=tmp_path) as run:
+        results = tmp_path / "out" / "127.0.0.1" / "results.jsonl"
+        wait_until(lambda: len(lines(results)) > 20, "results")
+        done = streamfer("status", "--url", endpoint(run))
+        run.process.terminate()
+        status, error = run.finish()
+    assert done.returncode == 0 and "live" in done.stdout, done
+    assert status == 130, error
 
 
 def test_the_example_line_keeps_the_schema() -> None:
@@ -63,8 +94,8 @@ def test_the_python_example_runs(
 
 
 def test_the_make_targets_and_links_are_there() -> None:
-    targets = re.findall(r"^(\w+):", (ROOT / "Makefile").read_text(), re.MULTILINE)
-    for named in re.findall(r"`?make (\w+)", README):
-        assert named in targets, named
+    targets = re.findall(r"^([\w-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE)
+    named = re.findall(r"(?:`|^)make ([\w-]+)", README, re.MULTILINE)
+    assert len(named) > 3 and set(named) <= set(targets), named
     for link in re.findall(r"\]\(([^)#]+)\)", README):
         assert (ROOT / link).exists(), link

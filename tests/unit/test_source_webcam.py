@@ -99,6 +99,8 @@ path = os.ttyname(slave)
 other = subprocess.Popen(["sleep", "60"], stdin=slave)
 fcntl.ioctl(slave, termios.TIOCEXCL)
 os.close(slave)
+while open(f"/proc/{other.pid}/comm").read() != "sleep\\n":  # until then nobody may look at its files
+    pass
 try:
     show(path)
 finally:
