@@ -77,6 +77,8 @@ class _Stream:
     tally: Tally | None = None
     """Of a live stream."""
     condition: wire.Condition | None = None
+    reconnects: int = 0
+    """Connections lost, by all its captures."""
     since: float = field(default_factory=time.time)
     """When it came to its present state (Unix time)."""
     rate: FrameRate = field(default_factory=FrameRate)
@@ -527,6 +529,9 @@ class Supervisor:
         """A live source is in another state than before, or still gives no frames."""
         before = stream.condition
         stream.condition = condition
+        known = before.reconnects if before is not None else 0
+        # A new capture counts from 0.
+        stream.reconnects += condition.reconnects - (known if condition.reconnects >= known else 0)
         name = stream.planned.name
         if before is None or before.state != condition.state:
             stream.since = time.time()
@@ -539,9 +544,9 @@ class Supervisor:
         if condition.state == "connecting":
             return
         if condition.state == "live":
-            again = f" again (epoch {condition.epoch})" if condition.reconnects else ""
+            again = f" again (epoch {condition.epoch})" if stream.reconnects else ""
             level, text = logging.INFO, f"live{again}, {condition.width}×{condition.height}"
-        what = f"{condition.state} {condition.reason} {condition.reconnects > 0}"
+        what = f"{condition.state} {condition.reason} {stream.reconnects > 0}"
         self._say_seldom((name, what), _line(level, f"{name}: {text}", name, condition.epoch))
 
     def _current_status(self) -> Status:
@@ -655,7 +660,7 @@ def _stream_status(stream: _Stream, *, booted: bool) -> StreamStatus:
         reason=condition.reason if condition else None,
         detail=str(stream.failure) if stream.failure else condition.detail if condition else None,
         epoch=condition.epoch if condition else 0,
-        reconnects=condition.reconnects if condition else 0,
+        reconnects=stream.reconnects,
         width=condition.width if condition else 0,
         height=condition.height if condition else 0,
         fps=stream.rate.update(time.monotonic(), books.captured),
