@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import os
+import sqlite3
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 
 import msgspec
@@ -23,20 +24,22 @@ from tests.unit.test_sink_stage import written
 
 
 @contextmanager
-def stage(folder: Path, *, start: wire.Start | None = None) -> Iterator[SinkStage]:
+def stage(
+    folder: Path, *, start: wire.Start | None = None, name: str = "jsonl", target: str = "JsonlSink"
+) -> Iterator[SinkStage]:
     """A sink stage of one live stream, started behind frame -1."""
     with tempfile.TemporaryDirectory(prefix="sf") as directory:
         sockets = Sockets()
         sockets.router(f"ipc://{directory}/control")
         spec = SinkSpec(
             address=f"ipc://{directory}/sink",
-            sink="jsonl",
+            sink=name,
             component=ComponentSpec(
                 kind="sink",
-                name="jsonl",
-                target="streamfer.sinks.jsonl:JsonlSink",
-                options_model="streamfer.sinks:JsonlOptions",
-                options={"path": str(folder / "r.jsonl")},
+                name=name,
+                target=f"streamfer.sinks.{name}:{target}",
+                options_model=f"streamfer.sinks:{name.capitalize()}Options",
+                options={"path": str(folder / f"r.{name}")},
             ),
             pixels=False,
             durable=True,
@@ -156,3 +159,18 @@ def test_a_run_counts_from_its_own_beginning(tmp_path: Path) -> None:
         sink.stop()
         assert (books(sink).delivered, books(sink).dropped) == (1, {})
     assert written(tmp_path / "r.jsonl", "one") == list(range(6))
+
+
+def test_a_sink_that_cannot_write_takes_no_more_until_it_can(tmp_path: Path) -> None:
+    with stage(tmp_path, name="sqlite", target="SqliteSink") as sink:
+        sink.handle(scored(0), b"")
+        sink._flush()
+        with closing(sqlite3.connect(tmp_path / "r.sqlite", isolation_level=None)) as other:
+            other.execute("BEGIN IMMEDIATE")
+            sink.handle(scored(1), b"")
+            sink._flush()
+            assert not sink.ready() and sink._batch, "it claims to have what nobody could write"
+            other.execute("ROLLBACK")
+        sink._flush()
+        assert sink.ready() and not sink._batch
+        sink.stop()
