@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Iterator
 from typing import Any
@@ -16,6 +17,7 @@ from streamfer.picture import Picture
 
 
 class ScriptOptions(LiveOptions):
+    password: str = ""
     script: list[dict[str, Any]] = Field(
         description="Steps: frames, pts, every, hang, lose, size, corrupt, raise."
     )
@@ -24,8 +26,9 @@ class ScriptOptions(LiveOptions):
 class Script:
     """Plays its script once per connection; the last connection's script is played for ever.
 
-    A step is {frames: N, every: seconds, pts: start, size: [w, h], corrupt: true}, {hang: seconds} or
-    {lose: REASON}. The steps between two losses are one connection.
+    A step is {frames: N, every: seconds, pts: start, size: [w, h], corrupt: true}, {hang: seconds},
+    {lose: REASON}, or {blab: true}, which shows the password wherever it can. The steps between two losses
+    are one connection.
     """
 
     def __init__(self, options: ScriptOptions) -> None:
@@ -36,6 +39,7 @@ class Script:
                 self._connections.append([])
         self._connections = [steps for steps in self._connections if steps]
         self._turn = 0
+        self._password = options.password
 
     def open(self) -> SourceInfo:
         self._steps = self._connections[min(self._turn, len(self._connections) - 1)]
@@ -46,7 +50,10 @@ class Script:
         for step in self._steps:
             time.sleep(step.get("hang", 0))
             if reason := step.get("lose"):
-                raise SourceError(reason, f"the script says {reason}")
+                raise SourceError(reason, f"the script says {reason} to {self._password}")
+            if step.get("blab"):
+                logging.getLogger("streamfer").warning("the password is %s", self._password)
+                raise RuntimeError(f"cannot log in with {self._password}")
             width, height = step.get("size", (64, 48))
             pts = step.get("pts", 0.0)
             due = time.monotonic()

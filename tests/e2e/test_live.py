@@ -274,6 +274,18 @@ def test_a_library_that_hangs_costs_its_process_only(tmp_path: Path) -> None:
     assert {line["epoch"] for line in results(tmp_path) if line["stream"] == "cam"} == {0}
 
 
+def test_a_source_that_blabs_its_password_is_not_heard(tmp_path: Path) -> None:
+    """In a log line, in the reason why it gives no frames, in the traceback of its death."""
+    steps = [{"frames": 5}, {"lose": "refused"}, {"frames": 20}, {"blab": True}]
+    path = config(tmp_path, {"cam": scripted(*steps, password="hunter2-hunter2", retry=0.5)})
+    with Run("run", path, *JSON) as run:
+        wait_for_results(tmp_path, 60)
+        shown = str(status(run)) + stop(run)
+    for said in ("the password is …", "the script says refused to …", "cannot log in with …"):
+        assert said in shown
+    assert "hunter2" not in shown
+
+
 def test_clocks_that_jump_or_are_missing(tmp_path: Path) -> None:
     path = config(
         tmp_path,
