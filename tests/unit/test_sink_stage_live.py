@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sqlite3
 import tempfile
+import threading
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
@@ -19,7 +20,7 @@ from streamfer.plugins import ComponentSpec
 from streamfer.stages.base import Link
 from streamfer.stages.sink import Intent, SinkStage
 from streamfer.stages.spec import LiveSpec, SinkSpec
-from streamfer.transport import Sockets
+from streamfer.transport import HIGH_WATER, Sockets, receive
 from tests.unit.test_sink_stage import written
 
 
@@ -174,3 +175,31 @@ def test_a_sink_that_cannot_write_takes_no_more_until_it_can(tmp_path: Path) -> 
         sink._flush()
         assert sink.ready() and not sink._batch
         sink.stop()
+
+
+def test_a_receiver_that_takes_nothing_costs_frames_and_no_time(tmp_path: Path) -> None:
+    """Sending never waits; the next frame that gets through tells what was dropped."""
+    seen: list[wire.Scored] = []
+
+    def send() -> None:
+        with stage(tmp_path) as sink:
+            address = f"ipc://{tmp_path}/receiver"
+            output = sink.sockets.push(address)
+            for seq in range(HIGH_WATER + 6):
+                sink.send_live(("s", "one"), output, scored(seq))
+            receiver = sink.sockets.pull(address)
+            for seq in (HIGH_WATER + 6, None):
+                while len(seen) < HIGH_WATER + (seq is None):
+                    assert receiver.poll(10_000)
+                    message = wire.decode_data(receive(receiver)[0])
+                    assert isinstance(message, wire.Scored)
+                    seen.append(message)
+                if seq is not None:
+                    sink.send_live(("s", "one"), output, scored(seq, fps_cap=1))
+
+    sender = threading.Thread(target=send, daemon=True)
+    sender.start()
+    sender.join(60)
+    assert not sender.is_alive(), "sending waits for the receiver"
+    assert [message.frame.seq for message in seen] == [*range(HIGH_WATER), HIGH_WATER + 6]
+    assert seen[-1].frame.skipped == {"overload": 6, "fps_cap": 1}
