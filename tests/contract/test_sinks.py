@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import os
 import signal
 import sqlite3
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -134,22 +133,6 @@ def ends_with_a_whole_fragment(path: Path) -> bool:
         last = data[at + 4 : at + 8]
         at += int.from_bytes(data[at : at + 4], "big")
     return at == len(data) and last == b"mdat"
-
-
-@pytest.fixture
-def full_disk(tmp_path: Path) -> Iterator[Path]:
-    """A directory on a file system of 2 MiB."""
-    if os.geteuid() != 0:
-        pytest.skip("needs root to mount a small file system")
-    small = tmp_path / "small"
-    small.mkdir()
-    mount = subprocess.run(
-        ["mount", "-t", "tmpfs", "-o", "size=2m", "tmpfs", small], check=False, capture_output=True, text=True
-    )
-    if mount.returncode:
-        pytest.skip(f"cannot mount a small file system: {mount.stderr.strip()}")
-    yield small
-    subprocess.run(["umount", "--lazy", small], check=True)
 
 
 # ---- round trips -------------------------------------------------------------------------------------------

@@ -12,7 +12,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -397,22 +397,6 @@ def test_keep_age(tmp_path: Path) -> None:
 
 
 # ---- a full disk -------------------------------------------------------------------------------------------
-
-
-@pytest.fixture
-def full_disk(tmp_path: Path) -> Iterator[Path]:
-    """A directory on a file system of 2 MiB."""
-    if os.geteuid() != 0:
-        pytest.skip("needs root to mount a small file system")
-    small = tmp_path / "small"
-    small.mkdir()
-    mount = subprocess.run(
-        ["mount", "-t", "tmpfs", "-o", "size=2m", "tmpfs", small], check=False, capture_output=True, text=True
-    )
-    if mount.returncode:
-        pytest.skip(f"cannot mount a small file system: {mount.stderr.strip()}")
-    yield small
-    subprocess.run(["umount", "--lazy", small], check=True)
 
 
 def test_full_disk_costs_the_oldest_files(full_disk: Path, caplog: pytest.LogCaptureFixture) -> None:

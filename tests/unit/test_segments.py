@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import os
 import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -296,22 +294,6 @@ def test_killed_segments_play_and_are_deleted_in_time(tmp_path: Path) -> None:
     sink = sink_on(path, segment="4s", keep={"total": 1000})
     sink.close()
     assert names(tmp_path) == []
-
-
-@pytest.fixture
-def full_disk(tmp_path: Path) -> Iterator[Path]:
-    """A directory on a file system of 2 MiB."""
-    if os.geteuid() != 0:
-        pytest.skip("needs root to mount a small file system")
-    small = tmp_path / "small"
-    small.mkdir()
-    mount = subprocess.run(
-        ["mount", "-t", "tmpfs", "-o", "size=2m", "tmpfs", small], check=False, capture_output=True, text=True
-    )
-    if mount.returncode:
-        pytest.skip(f"cannot mount a small file system: {mount.stderr.strip()}")
-    yield small
-    subprocess.run(["umount", "--lazy", small], check=True)
 
 
 def test_full_disk_costs_the_oldest_segments(full_disk: Path, caplog: pytest.LogCaptureFixture) -> None:
