@@ -26,21 +26,6 @@ class Row:
     def in_flight(self) -> int:
         return self.captured - self.delivered - sum(self.dropped.values())
 
-    def export(self) -> None:
-        """Set the metrics of this account."""
-        from streamfer import metrics
-
-        states = {
-            "captured": self.captured,
-            "delivered": self.delivered,
-            "dropped": sum(self.dropped.values()),
-            "in_flight": self.in_flight,
-        }
-        for state, value in states.items():
-            metrics.ledger.labels(self.stream, self.classifier, self.sink, state).set(value)
-        for reason, value in self.dropped.items():
-            metrics.ledger_dropped.labels(self.stream, self.classifier, self.sink, reason).set(value)
-
 
 @dataclass
 class StreamBooks:

@@ -131,6 +131,7 @@ def make_plan(
                 resume,
                 live,
                 str(directory / f"intent-{number}") if live else "",
+                compares=number == 0,
             ),
         )
     terminal = frozenset(f"sink {sink.label}" for sink in config.sinks if sink.spec.name == "console")

@@ -50,9 +50,11 @@ class Backoff:
 
 @dataclass
 class Process:
-    """A worker and its successors. `name` is what logs and metrics call it, such as `detect[0]`."""
+    """A worker and its successors. `name` is what logs and metrics call it, such as `detect[0]`, `stage` what
+    kind of worker it is."""
 
     name: str
+    stage: str
     title: str
     environment: dict[str, str]
     inherit_stdout: bool = False

@@ -19,6 +19,7 @@ from streamfer.transport import RuntimeDirectory
 
 if TYPE_CHECKING:
     from streamfer.endpoints import Endpoints
+    from streamfer.exposition import ServiceCollector
     from streamfer.supervisor import Observer, Outcome, Supervisor
 
 PORTS_TO_TRY = 20
@@ -74,13 +75,17 @@ def run(
         directory.mkdir()
         # prometheus_client reads this when it is imported, here and in every worker.
         os.environ["PROMETHEUS_MULTIPROC_DIR"] = str(directory)
+        from streamfer.exposition import ServiceCollector
         from streamfer.supervisor import Supervisor
 
         notifier = Notifier()
         shm = os.environ.get("STREAMFER_SHM", DEFAULT_DIRECTORY)
         plan = make_plan(config, runtime.address, runtime.path, resume=resume, shm=shm)
         supervisor = Supervisor(plan, runtime, observer, notifier)
-        endpoints = _serve(config.metrics, directory, supervisor) if config.metrics else None
+        endpoints = None
+        if config.metrics:
+            collector = ServiceCollector(plan, shm, lambda: supervisor.snapshot)
+            endpoints = _serve(config.metrics, directory, supervisor, collector)
         if endpoints is not None:
             listening(f"{endpoints.url}/metrics")
         try:
@@ -93,16 +98,17 @@ def run(
         runtime.remove()
 
 
-def _serve(wanted: MetricsConfig, directory: Path, supervisor: Supervisor) -> Endpoints:
+def _serve(
+    wanted: MetricsConfig, directory: Path, supervisor: Supervisor, collector: ServiceCollector
+) -> Endpoints:
     from prometheus_client import CollectorRegistry, multiprocess
 
-    from streamfer import __version__, metrics
     from streamfer.endpoints import Endpoints
 
     registry = CollectorRegistry()
     multiprocess.MultiProcessCollector(registry, path=str(directory))  # type: ignore[no-untyped-call]
-    metrics.build_info.labels(__version__).set(1)
+    registry.register(collector)
     ports = [wanted.port] if wanted.configured else range(wanted.port, wanted.port + PORTS_TO_TRY)
-    endpoints = Endpoints(wanted.host, ports, registry, lambda: supervisor.status, supervisor.age)
+    endpoints = Endpoints(wanted.host, ports, registry, lambda: supervisor.snapshot.status, supervisor.age)
     endpoints.start()
     return endpoints

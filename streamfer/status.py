@@ -42,9 +42,11 @@ class StreamStatus(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class StageStatus(msgspec.Struct, frozen=True, kw_only=True):
-    """One process. `last_progress` is when it last reported progress, seconds since the Unix epoch."""
+    """One process. `stage` is capture, detect, classify or sink; `last_progress` is when it last reported
+    progress, seconds since the Unix epoch."""
 
     name: str
+    stage: str = ""
     state: StageState
     restarts: int = 0
     last_progress: float | None = None

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import contextlib
 import logging
-import os
 import signal
 import time
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Protocol, get_args
 
 import msgspec
 
 from streamfer import __version__, metrics, wire
 from streamfer.errors import FatalError, StartError, StreamferError
+from streamfer.exposition import Snapshot
 from streamfer.ledger import Row, StreamBooks
 from streamfer.logs import LogLine, RateLimit
 from streamfer.notify import Notifier
@@ -21,10 +21,11 @@ from streamfer.plan import Plan, PlannedStream
 from streamfer.process import Process
 from streamfer.shm import Tally
 from streamfer.signals import Signals
-from streamfer.stages.spec import DetectSpec, SinkSpec, StageSpec
+from streamfer.stages.resources import Resources
+from streamfer.stages.spec import DetectSpec, SinkSpec, StageSpec, stage_of
 from streamfer.status import FrameRate, StageState, StageStatus, Status, StreamStatus, is_well
 from streamfer.transport import RuntimeDirectory, Sockets, Waiter, readable, receive, try_send_to
-from streamfer.types import StreamState
+from streamfer.types import LostReason, StreamState
 
 STATUS_INTERRUPTED = 130
 _TICK = 0.1
@@ -117,7 +118,8 @@ class Supervisor:
         self._restarts = 0
         self._started = time.time()
         self._status_at = 0.0
-        self.status = Status(version=__version__, started=self._started, ready=False)
+        self._resources = Resources("supervisor", "supervisor")
+        self.snapshot = Snapshot(Status(version=__version__, started=self._started, ready=False), [])
         """The newest state of affairs; replaced as a whole, so that other threads may read it."""
 
     # ---- the life of a run ---------------------------------------------------------------------------------
@@ -156,7 +158,7 @@ class Supervisor:
     def _boot(self) -> None:
         for name, (title, stage) in self._plan.shared.items():
             self._stages[name] = stage
-            self._shared[name] = self._process(name, title, inherit=name in self._plan.terminal)
+            self._shared[name] = self._process(name, title, stage, inherit=name in self._plan.terminal)
             self._spawn(self._shared[name])
         for planned in self._plan.streams:
             name = f"capture {planned.name}"
@@ -164,9 +166,11 @@ class Supervisor:
             stream = _Stream(
                 planned,
                 StreamBooks(planned.name, planned.classifiers, self._plan.sinks, live=live),
-                self._process(name, f"streamfer: {name}"),
+                self._process(name, f"streamfer: {name}", planned.capture),
                 tally=Tally(planned.capture.tally, create=True) if live else None,
             )
+            for reason in get_args(LostReason) if live else ():
+                metrics.lost.labels(planned.name, reason)
             self._streams[planned.name] = stream
             self._stages[name] = planned.capture
             if live:
@@ -176,9 +180,9 @@ class Supervisor:
         for _ in range(self._plan.at_once):
             self._next_stream()
 
-    def _process(self, name: str, title: str, *, inherit: bool = False) -> Process:
-        environment = {"PROMETHEUS_MULTIPROC_DIR": os.environ["PROMETHEUS_MULTIPROC_DIR"]}
-        return Process(name, title, environment, inherit_stdout=inherit)
+    def _process(self, name: str, title: str, stage: StageSpec, *, inherit: bool = False) -> Process:
+        number = len(self._shared) + len(self._streams) + 1
+        return Process(name, stage_of(stage), title, {metrics.NUMBER: str(number)}, inherit_stdout=inherit)
 
     def _next_stream(self) -> None:
         if self._waiting and not self._draining:
@@ -213,12 +217,14 @@ class Supervisor:
         now = time.monotonic()
         if now >= self._status_at:
             self._status_at = now + _STATUS_INTERVAL
-            self.status = self._current_status()
-            self._observer.status(self.status)
+            status = self._current_status()
+            self.snapshot = Snapshot(status, self._rows())
+            self._observer.status(status)
             for line in self._repeats.due():
                 self._observer.log(line)
-            live = sum(stream.state == "live" for stream in self.status.streams)
-            self._notifier.status(f"{live} of {len(self.status.streams)} streams live")
+            live = sum(stream.state == "live" for stream in status.streams)
+            self._notifier.status(f"{live} of {len(status.streams)} streams live")
+            self._resources.due(now)
         self._notifier.beat()
         self._turned = now
 
@@ -308,12 +314,10 @@ class Supervisor:
                 self._waiter.remove(fd)
 
     def _ended(self, process: Process) -> None:
-        pid = process.pid
         self._forget(process.pidfd, process.stderr)
         status = process.reap()
         self._hear_out()
-        if pid is not None:
-            _mark_dead(pid)
+        _mark_dead(process)
         stream = self._stream_of(process)
         if process.failure is not None:
             line, code = process.failure
@@ -338,11 +342,9 @@ class Supervisor:
             delay = process.backoff.failed()
             if delay is not None:
                 self._restarts += 1
-                metrics.restarts.labels(process.name).inc()
                 self._say(logging.WARNING, f"{process.name}: {cause}; starting it again")
                 process.spawn_at = time.monotonic() + delay
                 return
-            metrics.circuit_open.labels(process.name).set(1)
             if stream is not None and stream.live:
                 text = f"{process.name}: died too often, last: {cause}; trying again each minute"
                 self._say(logging.ERROR, text)
@@ -396,16 +398,13 @@ class Supervisor:
             return
         process.last_heard = time.monotonic()
         process.progress_time = time.time()
-        metrics.progress.labels(process.name).set(process.progress_time)
         if isinstance(message, wire.Ready):
             self._ready(process, message)
         elif isinstance(message, wire.Beat):
             if message.frames > process.frames:
                 process.frames = message.frames
                 process.backoff.progressed()
-                if process.broken:
-                    process.broken = False
-                    metrics.circuit_open.labels(process.name).set(0)
+                process.broken = False
                 owner = self._stream_of(process)
                 if owner is not None and not owner.live:
                     owner.books.captured = max(owner.books.captured, message.frames)
@@ -519,8 +518,6 @@ class Supervisor:
         after = stream.books.released()
         if after > before and stream.capture.ready and not stream.live:
             self._tell(stream.capture, wire.Release(after))
-        for row in stream.books.rows():
-            row.export()
         self._finish_if_done(stream)
 
     # ---- what is told --------------------------------------------------------------------------------------
@@ -535,9 +532,6 @@ class Supervisor:
         name = stream.planned.name
         if before is None or before.state != condition.state:
             stream.since = time.time()
-            if before is not None:
-                metrics.stream_state.labels(name, before.state).set(0)
-            metrics.stream_state.labels(name, condition.state).set(1)
         if condition.reason is not None:
             metrics.lost.labels(name, condition.reason).inc()
         level, text = logging.WARNING, f"{condition.detail} (trying again)"
@@ -548,6 +542,9 @@ class Supervisor:
             level, text = logging.INFO, f"live{again}, {condition.width}×{condition.height}"
         what = f"{condition.state} {condition.reason} {stream.reconnects > 0}"
         self._say_seldom((name, what), _line(level, f"{name}: {text}", name, condition.epoch))
+
+    def _rows(self) -> list[Row]:
+        return [row for stream in self._streams.values() for row in stream.books.rows()]
 
     def _current_status(self) -> Status:
         stages = [_stage_status(process) for process in self._processes()]
@@ -615,7 +612,7 @@ class Supervisor:
         outputs = [output for process in self._shared.values() for output in process.outputs]
         return Outcome(
             status,
-            [row for stream in self._streams.values() for row in stream.books.rows()],
+            self._rows(),
             outputs,
             # The one source of the command line needs no name.
             [
@@ -638,6 +635,7 @@ def _stage_status(process: Process) -> StageStatus:
         state = "broken" if process.broken else "stopped" if process.spawn_at is None else "restarting"
     return StageStatus(
         name=process.name,
+        stage=process.stage,
         state=state,
         restarts=max(0, process.starts - 1),
         last_progress=process.progress_time,
@@ -672,7 +670,8 @@ def _stream_status(stream: _Stream, *, booted: bool) -> StreamStatus:
     )
 
 
-def _mark_dead(pid: int) -> None:
+def _mark_dead(process: Process) -> None:
+    """What a process said of its present state is over; what it counted is not."""
     from prometheus_client import multiprocess
 
-    multiprocess.mark_process_dead(pid)  # type: ignore[no-untyped-call]
+    multiprocess.mark_process_dead(process.environment[metrics.NUMBER])  # type: ignore[no-untyped-call]

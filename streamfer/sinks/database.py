@@ -71,7 +71,7 @@ CREATE INDEX faces_by_track ON faces (stream, classifier, epoch, track, seq, lab
 CREATE VIEW who_showed_what_when AS
 WITH marked AS (
   SELECT stream, classifier, epoch, track, seq, pts, time, label,
-    label IS NOT lag(label) OVER face OR pts - lag(pts) OVER face > 1.0 AS begins
+    label IS NOT lag(label) OVER face OR round(pts - lag(pts) OVER face, 6) > 1.0 AS begins
   FROM faces
   WINDOW face AS (PARTITION BY stream, classifier, epoch, track ORDER BY seq)
 ), runs AS (

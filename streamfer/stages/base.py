@@ -18,6 +18,7 @@ import zmq  # types only; sockets are made by streamfer.transport
 from streamfer import metrics, wire
 from streamfer.redact import redact
 from streamfer.stages.backlog import Backlog, Limits
+from streamfer.stages.resources import Resources
 from streamfer.stages.spec import LiveSpec
 from streamfer.transport import Sockets, Waiter, readable, receive, try_send
 
@@ -44,6 +45,8 @@ class Link:
 
     def __init__(self, sockets: Sockets, address: str, identity: str) -> None:
         self.socket = sockets.dealer(address, identity)
+        self.worker = identity.rpartition("#")[0]
+        """The name of this worker, which its predecessors and successors share."""
         self._owner = threading.get_ident()
         self._deferred: deque[wire.FromWorker] = deque(maxlen=256)
 
@@ -88,7 +91,11 @@ class Stage(ABC):
 
     kind: str
 
-    def __init__(self, sockets: Sockets, link: Link) -> None:
+    def __init__(self, sockets: Sockets, link: Link, component: str) -> None:
+        """`component` is what metrics call the part that works here: a source, a detector, a classifier, a
+        sink."""
+        self.component = component
+        self.seconds = metrics.stage_seconds.labels(self.kind, component)
         self.sockets = sockets
         self.link = link
         self.waiter = Waiter()
@@ -96,6 +103,7 @@ class Stage(ABC):
         self.frames = 0
         self.bad_messages = 0
         self._next_beat = 0.0
+        self._resources = Resources(self.kind, link.worker)
         self._outgoing: dict[zmq.Socket[bytes], list[bytes]] = {}
 
     @abstractmethod
@@ -154,6 +162,21 @@ class Stage(ABC):
     def _beat(self, now: float) -> None:
         self._next_beat = now + BEAT_SECONDS
         self.link.send(wire.Beat(self.frames, self.bad_messages))
+        if self._resources.due(now):
+            self.measure()
+
+    def measure(self) -> None:
+        """Set the metrics that are looked at now and then, once the stage is set up."""
+        return
+
+    def count_frame(self, stream: str) -> None:
+        """A frame is finished."""
+        self.frames += 1
+        metrics.frames.labels(stream, self.kind, self.component).inc()
+
+    def count_dropped(self, stream: str, reason: str, count: int = 1) -> None:
+        """Frames are given up, or found to be missing."""
+        metrics.dropped.labels(stream, self.kind, self.component, reason).inc(count)
 
     def post(self, socket: zmq.Socket[bytes], payload: bytes, blob: bytes = b"") -> None:
         """Queue a message for the next stage. What is posted until `flush` travels together: waking a process
@@ -190,6 +213,9 @@ class PullStage(Stage):
         self.input = self.sockets.pull(address)
         self.waiter.add(self.input)
         self._live = frozenset(limits)
+        for key in limits:
+            for reason in ("overload", "max_age"):
+                self.count_dropped(key if isinstance(key, str) else key[0], reason, 0)
         self._born = time.monotonic()
         self._backlog: Backlog[Key, tuple[wire.Data, bytes]] = Backlog(limits, self._given_up)
         self._owed: dict[tuple[zmq.Socket[bytes] | None, Key], Owed] = {}
@@ -266,7 +292,7 @@ class PullStage(Stage):
         """Give up a frame of a live stream. The next one that is sent on tells of it."""
         if frame.captured < self._born:  # it waited because there was nobody to take it
             reason = "restart"
-        metrics.dropped.labels(frame.stream, self.kind, reason).inc()
+        self.count_dropped(frame.stream, reason)
         for output in self.outputs(key):
             owed = self._owed_to(output, key)
             owed.add(frame.skipped)
@@ -296,7 +322,7 @@ class PullStage(Stage):
         frame = replace(frame, skipped=owed.skipped)
         message = replace(message, frame=frame, discontinuity=owed.discontinuity)
         if not try_send(output, [wire.encode(message), blob]):
-            metrics.dropped.labels(frame.stream, self.kind, "overload").inc()
+            self.count_dropped(frame.stream, "overload")
             owed.add({"overload": 1})
             self._owed[output, key] = owed
 

@@ -26,7 +26,7 @@ class Capture(Stage):
     kind = "capture"
 
     def __init__(self, spec: CaptureSpec, sockets: Sockets, link: Link) -> None:
-        super().__init__(sockets, link)
+        super().__init__(sockets, link, spec.source.name)
         self._spec = spec
         self._under_way: deque[wire.Frame] = deque()
         self._rings: list[tuple[Ring, int]] = []  # each with the last seq that lies in it
@@ -37,8 +37,7 @@ class Capture(Stage):
         self._draining = False
         self._posted, self._flush_at = 0, 0.0
         stream = spec.stream
-        self._seconds = metrics.stage_seconds.labels("capture")
-        self._count = metrics.frames.labels(stream, "capture")
+        self._count = metrics.frames.labels(stream, self.kind, self.component)
         self._captured_at = metrics.frame_captured.labels(stream)
         self._free = metrics.ring_slots.labels(stream, "free")
         self._leased = metrics.ring_slots.labels(stream, "leased")
@@ -143,11 +142,11 @@ class Capture(Stage):
             self._posted, self._flush_at = 0, frame.captured + HOLD_SECONDS
         self._count.inc()
         if frame.dropped:
-            metrics.dropped.labels(frame.stream, "capture", frame.dropped).inc()
+            self.count_dropped(frame.stream, frame.dropped)
         self._captured_at.set(now)
         self._leased.set(len(self._under_way))
         self._free.set(self._credit - len(self._under_way))
-        self._seconds.observe(time.perf_counter() - began)
+        self.seconds.observe(time.perf_counter() - began)
 
     def _post_end(self, count: int) -> None:
         self._end = wire.End(self._spec.stream, self._attempt, 0, count)

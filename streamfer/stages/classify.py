@@ -10,6 +10,7 @@ from streamfer import metrics, wire
 from streamfer.api import Classifier
 from streamfer.plugins import build
 from streamfer.stages.base import Key, Link, PullStage, queue_limits
+from streamfer.stages.flicker import Flicker
 from streamfer.stages.spec import ClassifySpec
 from streamfer.transport import Sockets
 from streamfer.types import Face
@@ -22,11 +23,10 @@ class Classify(PullStage):
     kind = "classify"
 
     def __init__(self, spec: ClassifySpec, sockets: Sockets, link: Link) -> None:
-        super().__init__(sockets, link)
+        super().__init__(sockets, link, spec.classifier)
         self._spec = spec
-        self._seconds = metrics.stage_seconds.labels("classify")
-        self._confidence = metrics.confidence.labels(spec.classifier)
         self._batch = metrics.batch_faces.labels(spec.classifier)
+        self._flicker: dict[str, Flicker] = {}
 
     def setup(self) -> wire.Ready:
         self.listen(self._spec.address, queue_limits(self._spec.live))
@@ -52,10 +52,10 @@ class Classify(PullStage):
         stream = message.frame.stream
         began = time.perf_counter()
         faces = self._classify(message, blob)
+        self._follow(message, faces)
         scored = wire.Scored(message.frame, self._spec.classifier, faces, message.discontinuity)
-        self.frames += 1
-        metrics.frames.labels(stream, "classify").inc()
-        self._seconds.observe(time.perf_counter() - began)
+        self.count_frame(stream)
+        self.seconds.observe(time.perf_counter() - began)
         if self.is_live(stream):
             for output in self._outputs:
                 self.send_live(stream, output, scored)
@@ -63,6 +63,15 @@ class Classify(PullStage):
             payload = wire.encode(scored)
             for output in self._outputs:
                 self.post(output, payload)
+
+    def _follow(self, message: wire.Found, faces: list[Face]) -> None:
+        frame = message.frame
+        flicker = self._flicker.get(frame.stream)
+        if flicker is None:
+            flicker = self._flicker[frame.stream] = Flicker(frame.stream, self._spec.classifier)
+        if message.discontinuity or frame.discontinuity:
+            flicker.reset()
+        flicker.update(frame.pts if frame.seconds is None else frame.seconds, faces)
 
     def _classify(self, message: wire.Found, blob: bytes) -> list[Face]:
         count = sum(face.status == "ok" for face in message.faces)
@@ -80,7 +89,7 @@ class Classify(PullStage):
             row = next(following)
             best = max(range(len(row)), key=row.__getitem__)
             label = self._spec.labels[best]
-            self._confidence.observe(row[best])
+            metrics.confidence.labels(message.frame.stream, self._spec.classifier).observe(row[best])
             metrics.predictions.labels(message.frame.stream, self._spec.classifier, label).inc()
             labelled.append(
                 Face(

@@ -41,11 +41,10 @@ class Detect(PullStage):
     kind = "detect"
 
     def __init__(self, spec: DetectSpec, sockets: Sockets, link: Link) -> None:
-        super().__init__(sockets, link)
+        super().__init__(sockets, link, spec.detector.name)
         self._spec = spec
         self._rings = RingReader()
         self._streams: dict[str, _Stream] = {}
-        self._seconds = metrics.stage_seconds.labels("detect")
 
     def setup(self) -> wire.Ready:
         self.listen(self._spec.address, queue_limits(self._spec.live))
@@ -56,6 +55,7 @@ class Detect(PullStage):
                 if route.address not in outputs:
                     outputs[route.address] = self.sockets.push(route.address)
             view = self._spec.views[stream]
+            metrics.discontinuities.labels(stream)
             self._streams[stream] = _Stream(
                 FaceAnalyser(
                     detector,
@@ -102,9 +102,8 @@ class Detect(PullStage):
         if analysis is None:
             return
         self._forward(stream, message, analysis, live=live)
-        self.frames += 1
-        metrics.frames.labels(message.stream, "detect").inc()
-        self._seconds.observe(time.perf_counter() - began)
+        self.count_frame(message.stream)
+        self.seconds.observe(time.perf_counter() - began)
 
     def _analyse(self, stream: _Stream, frame: wire.Frame) -> Analysis | None:
         """A frame of a recording; None if its pixels are gone."""

@@ -25,7 +25,7 @@ class LiveCapture(Stage):
     kind = "capture"
 
     def __init__(self, spec: CaptureSpec, sockets: Sockets, link: Link) -> None:
-        super().__init__(sockets, link)
+        super().__init__(sockets, link, spec.source.name)
         assert spec.live is not None
         self._spec = spec
         self._live = spec.live

@@ -61,9 +61,12 @@ class Reader:
         self._ring: Ring | None = None
         self._old: Ring | None = None
         self._slot = 0
-        self._seconds = metrics.stage_seconds.labels("capture")
-        self._count = metrics.frames.labels(spec.stream, "capture")
+        self._seconds = metrics.stage_seconds.labels("capture", spec.source.name)
+        self._count = metrics.frames.labels(spec.stream, "capture", spec.source.name)
         self._captured_at = metrics.frame_captured.labels(spec.stream)
+        for reason in ("overload", "fps_cap", "corrupt"):
+            self._count_dropped(reason, 0)
+        self._lost = metrics.reconnects.labels(spec.stream)
 
     # ---- for the main thread -------------------------------------------------------------------------------
 
@@ -81,7 +84,7 @@ class Reader:
 
     def lose(self, frame: wire.Frame) -> None:
         """A frame could not be sent: it is dropped, and the next one tells of it."""
-        metrics.dropped.labels(frame.stream, "capture", "overload").inc()
+        self._count_dropped("overload")
         with self._lock:
             self._owed.add(frame.skipped)
             self._owed.add({"overload": 1})
@@ -134,7 +137,7 @@ class Reader:
             failures = 1 if proven else failures + 1
             if not self._fresh:
                 self._reconnects += 1
-                metrics.reconnects.labels(self._spec.stream).inc()
+                self._lost.inc()
             self.report("reconnecting", reason, detail)
             pause = min(self._live.retry, FIRST_PAUSE * 2.0 ** min(failures - 1, 20))
             self._closed.wait(pause * random.uniform(0.75, 1.0))
@@ -186,7 +189,7 @@ class Reader:
             )
             self._wake()
         else:
-            metrics.dropped.labels(self._spec.stream, "capture", reason).inc()
+            self._count_dropped(reason)
             self._owed.add({reason: 1})
         if self._fresh or self.state != "live":
             self._fresh = False
@@ -201,6 +204,9 @@ class Reader:
             # Frames come unevenly: counted on from when this one was due, or the rate would fall short.
             self._due = max(self._due, now - 0.5 / self._live.fps) + 1 / self._live.fps
         return "overload" if len(self.ready) >= HANDED_OVER else None
+
+    def _count_dropped(self, reason: str, count: int = 1) -> None:
+        metrics.dropped.labels(self._spec.stream, "capture", self._spec.source.name, reason).inc(count)
 
     def _write(self, picture: Picture) -> wire.SlotRef:
         ring = self._ring

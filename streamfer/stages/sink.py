@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
 import time
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
@@ -15,6 +17,7 @@ from streamfer.errors import FatalError
 from streamfer.picture import Picture, copied
 from streamfer.plugins import build
 from streamfer.shm import RingReader
+from streamfer.stages.agreement import Agreement
 from streamfer.stages.backlog import Limits
 from streamfer.stages.base import BEAT_SECONDS, Key, Link, PullStage
 from streamfer.stages.spec import SinkSpec
@@ -45,9 +48,9 @@ class _Record:
     def drop(self, reason: str, count: int = 1) -> None:
         self.dropped[reason] = self.dropped.get(reason, 0) + count
 
-    def account_for(self, seq: int, skipped: Mapping[str, int]) -> None:
+    def account_for(self, seq: int, skipped: Mapping[str, int]) -> int:
         """A live stream goes on at `seq`: the frames before it that did not come were dropped on purpose, as
-        was told, or were lost with a process that died."""
+        was told, or were lost with a process that died: so many."""
         for reason, count in skipped.items():
             self.told[reason] = self.told.get(reason, 0) + count
         missing = seq - self.seq - 1
@@ -61,6 +64,7 @@ class _Record:
                 del self.told[reason]
         if missing:
             self.drop("restart", missing)
+        return missing
 
 
 @dataclass
@@ -88,7 +92,7 @@ class SinkStage(PullStage):
     kind = "sink"
 
     def __init__(self, spec: SinkSpec, sockets: Sockets, link: Link) -> None:
-        super().__init__(sockets, link)
+        super().__init__(sockets, link, spec.sink)
         self._spec = spec
         self._rings = RingReader()
         self._flush_at: float | None = None
@@ -96,7 +100,11 @@ class SinkStage(PullStage):
         """The sink could not make durable what it has, for now, and takes no more."""
         self._intent: Path | None = Path(spec.intent) if spec.intent and spec.durable else None
         self._batch: dict[str, dict[str, list[int]]] = {}
-        self._seconds = metrics.stage_seconds.labels("sink")
+        self._agreement = {
+            name: Agreement(name, classifiers)
+            for name, classifiers in spec.streams.items()
+            if spec.compares and len(classifiers) > 1
+        }
 
     def setup(self) -> wire.Ready:
         limits: dict[Key, Limits] = {}
@@ -204,7 +212,7 @@ class SinkStage(PullStage):
         else:
             record.delivered += 1
         stream.pending += 1
-        self._seconds.observe(time.perf_counter() - began)
+        self.seconds.observe(time.perf_counter() - began)
         # At most half the ring is ever held back by a batch, so that capture never waits for the clock.
         self._flush_soon(stream, frame.credit // 2 * len(stream.records))
 
@@ -218,7 +226,7 @@ class SinkStage(PullStage):
             self.drop(key, frame, "overload", discontinuity=message.discontinuity)
             return
         owed = self.settle(None, key, frame.skipped)
-        record.account_for(frame.seq, owed.skipped)
+        self._account_for(key, record, frame.seq, owed.skipped)
         if owed.discontinuity and not message.discontinuity:
             message = msgspec.structs.replace(message, discontinuity=True)
         self._write(record, message, picture)
@@ -226,8 +234,12 @@ class SinkStage(PullStage):
         if self._intent is not None:
             self._batch.setdefault(frame.stream, {}).setdefault(message.classifier, []).append(frame.seq)
         stream.pending += 1
-        self._seconds.observe(time.perf_counter() - began)
+        self.seconds.observe(time.perf_counter() - began)
         self._flush_soon(stream, LIVE_BATCH)
+
+    def _account_for(self, key: Key, record: _Record, seq: int, skipped: Mapping[str, int]) -> None:
+        if lost := record.account_for(seq, skipped):
+            self.count_dropped(key[0], "restart", lost)
 
     def _copied(self, slot: wire.SlotRef | None) -> Picture | None:
         """A copy of the pixels, made before anybody draws: a live ring moves on when it must."""
@@ -255,8 +267,9 @@ class SinkStage(PullStage):
         record.seq, record.epoch, record.attempt = frame.seq, frame.epoch, frame.attempt
         for face in message.faces:
             record.last_track = max(record.last_track, face.track)
-        self.frames += 1
-        metrics.frames.labels(frame.stream, "sink").inc()
+        self.count_frame(frame.stream)
+        if frame.stream in self._agreement and not frame.dropped:
+            self._agreement[frame.stream].update(frame.epoch, frame.seq, message.classifier, message.faces)
         latency = time.monotonic() - frame.captured
         metrics.end_to_end_seconds.labels(frame.stream, self._spec.sink).observe(latency)
 
@@ -270,7 +283,7 @@ class SinkStage(PullStage):
         count = message.end.count
         if stream.live:
             owed = self.settle(None, (name, message.classifier), message.end.skipped)
-            record.account_for(count, owed.skipped)
+            self._account_for((name, message.classifier), record, count, owed.skipped)
             record.seq = max(record.seq, count - 1)
         elif record.seq < count - 1:
             return  # frames before it are still to come again
@@ -281,6 +294,14 @@ class SinkStage(PullStage):
                 stream.ended = True
             stream.pending += 1
             self._flush()
+
+    def measure(self) -> None:
+        path = self._spec.component.options.get("path")
+        if isinstance(path, str):
+            with contextlib.suppress(OSError):  # a directory that is gone has no space to tell of
+                space = os.statvfs(Path(path).parent)
+                metrics.disk_free.labels(self._spec.sink).set(space.f_bavail * space.f_frsize)
+                metrics.disk_size.labels(self._spec.sink).set(space.f_blocks * space.f_frsize)
 
     def ready(self) -> bool:
         return not self._held

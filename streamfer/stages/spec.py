@@ -80,7 +80,8 @@ class ClassifySpec(msgspec.Struct, frozen=True, tag="classify"):
 
 class SinkSpec(msgspec.Struct, frozen=True, tag="sink"):
     """One sink; `streams` maps each stream to the names of its classifiers. `intent` is the path of the file
-    in which a durable sink of live streams notes what it is about to make durable."""
+    in which a durable sink of live streams notes what it is about to make durable. One sink of a run
+    `compares` what the classifiers say."""
 
     address: str
     sink: str
@@ -91,9 +92,15 @@ class SinkSpec(msgspec.Struct, frozen=True, tag="sink"):
     resume: bool
     live: dict[str, LiveSpec] = {}
     intent: str = ""
+    compares: bool = False
 
 
 StageSpec = CaptureSpec | DetectSpec | ClassifySpec | SinkSpec
+
+
+def stage_of(spec: StageSpec) -> str:
+    """The stage of a spec: capture, detect, classify or sink."""
+    return str(spec.__struct_config__.tag)
 
 
 class WorkerSpec(msgspec.Struct, frozen=True):

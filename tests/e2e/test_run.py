@@ -105,7 +105,7 @@ def test_processes_have_titles_share_no_tensorflow_and_metrics_are_served(tmp_pa
         status, error = run.finish()
     assert status == 0, error
     for name in (
-        'streamfer_frames_total{stage="sink",stream="lobby"}',
+        'streamfer_frames_total{component="jsonl",stage="sink",stream="lobby"}',
         'streamfer_predictions_total{classifier="cnn",label="happy",stream="lobby"}',
         'streamfer_ledger_frames{classifier="cnn",sink="jsonl",state="captured",stream="lobby"}',
         'streamfer_stream_up{stream="lobby"} 1.0',

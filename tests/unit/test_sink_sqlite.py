@@ -6,7 +6,7 @@ import sqlite3
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from streamfer.api import Position, StreamPlan
@@ -77,6 +77,7 @@ def expected_runs(shown: list[dict[int, str | None]]) -> list[tuple[int, str, fl
         max_size=12,
     )
 )
+@example([(35, {1: "happy"}), (9, {}), (1, {1: "happy"})])  # 4.4 - 3.4 is a little more than 1
 def test_view_finds_the_runs(
     tmp_path_factory: pytest.TempPathFactory, states: list[tuple[int, dict[int, str | None]]]
 ) -> None:
