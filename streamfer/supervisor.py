@@ -119,6 +119,7 @@ class Supervisor:
         self._started = time.time()
         self._status_at = 0.0
         self._resources = Resources("supervisor", "supervisor")
+        self._bad_messages = metrics.bad_messages.labels("supervisor")
         self.snapshot = Snapshot(Status(version=__version__, started=self._started, ready=False), [])
         """The newest state of affairs; replaced as a whole, so that other threads may read it."""
 
@@ -369,7 +370,7 @@ class Supervisor:
                 if getattr(message, "stream", None) not in (None, *self._streams):
                     raise wire.WireError("it is about a stream that is not ours")
             except wire.WireError as error:
-                metrics.bad_messages.labels("supervisor").inc()
+                self._bad_messages.inc()
                 line = _line(logging.WARNING, f"supervisor: a message was dropped: {error}")
                 self._say_seldom(("supervisor", "bad message"), line)
                 continue

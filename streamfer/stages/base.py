@@ -96,6 +96,7 @@ class Stage(ABC):
         sink."""
         self.component = component
         self.seconds = metrics.stage_seconds.labels(self.kind, component)
+        self._bad = metrics.bad_messages.labels(self.kind)
         self.sockets = sockets
         self.link = link
         self.waiter = Waiter()
@@ -277,7 +278,7 @@ class PullStage(Stage):
             do(*arguments)
         except wire.WireError as error:
             self.bad_messages += 1
-            metrics.bad_messages.labels(self.kind).inc()
+            self._bad.inc()
             if self.bad_messages <= LOGGED_BAD_MESSAGES:
                 log.warning("%s: a message was dropped: %s", self.kind, error)
 
