@@ -11,7 +11,8 @@ from dataclasses import dataclass, field
 
 @dataclass
 class Signals:
-    """Counts SIGINT and SIGTERM while `installed`; `wake` becomes readable with each."""
+    """Counts SIGINT, SIGTERM and SIGHUP while `installed`; `wake` becomes readable with each. A SIGHUP that is
+    ignored, as under nohup, stays so."""
 
     count: int = 0
     wake: socket.socket = field(init=False)
@@ -22,7 +23,10 @@ class Signals:
         self.wake.setblocking(False)
         write.setblocking(False)
         old_fd = signal.set_wakeup_fd(write.fileno(), warn_on_full_buffer=False)
-        old = {number: signal.signal(number, self._note) for number in (signal.SIGINT, signal.SIGTERM)}
+        numbers = [signal.SIGINT, signal.SIGTERM]
+        if signal.getsignal(signal.SIGHUP) != signal.SIG_IGN:  # the terminal, or the connection, is gone
+            numbers.append(signal.SIGHUP)
+        old = {number: signal.signal(number, self._note) for number in numbers}
         try:
             yield
         finally:

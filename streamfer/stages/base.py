@@ -215,7 +215,7 @@ class PullStage(Stage):
         self.waiter.add(self.input)
         self._live = frozenset(limits)
         for key in limits:
-            for reason in ("overload", "max_age"):
+            for reason in ("overload", "max_age", "restart"):
                 self.count_dropped(key if isinstance(key, str) else key[0], reason, 0)
         self._born = time.monotonic()
         self._backlog: Backlog[Key, tuple[wire.Data, bytes]] = Backlog(limits, self._given_up)

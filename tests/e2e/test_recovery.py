@@ -144,7 +144,7 @@ def test_a_killed_supervisor_leaves_nothing_and_resume_completes(
     assert_tracks_are_never_used_again(out)
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_a_signal_drains_and_resume_completes(
     number: signal.Signals, clip: Path, frames: int, tmp_path: Path
 ) -> None:
