@@ -6,7 +6,7 @@ PYTEST_ARGS ?=
 JOBS ?= 2
 MINUTES ?= 20
 
-.PHONY: help demo setup test lint format bench bench-live soak build clean
+.PHONY: help demo setup test lint format bench bench-live soak dashboards build clean
 
 help:  ## what there is
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -37,6 +37,9 @@ bench-live: .venv/setup.stamp  ## measure live mode: latency, streams; writes be
 
 soak: .venv/setup.stamp  ## 20 minutes of kills, stalls and overload (longer: make soak MINUTES=600)
 	$(BIN)/python -m tests.soak --minutes $(MINUTES)
+
+dashboards: .venv/setup.stamp  ## build the Grafana dashboards into deploy/grafana/dashboards
+	$(BIN)/python -m deploy.grafana.builder
 
 build: .venv/setup.stamp  ## build the wheel into dist/
 	$(BIN)/python -m build --no-isolation --wheel

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import shutil
 import subprocess
 from pathlib import Path
@@ -55,12 +54,3 @@ def test_operations_names_every_state_and_reason() -> None:
         assert f"`{word}`" in text, word
     for field in (*StreamStatus.__struct_fields__, *StageStatus.__struct_fields__, *Status.__struct_fields__):
         assert f"`{field}`" in text or f"`{field}[]`" in text, field
-
-
-@pytest.mark.parametrize("page", ["docs/operations.md", "deploy/systemd/README.md"])
-def test_the_links_lead_somewhere(page: str) -> None:
-    for link, anchor in re.findall(r"\]\(([^)#]*)(?:#([^)]*))?\)", (ROOT / page).read_text("utf-8")):
-        there = (ROOT / page).parent / link
-        assert there.exists(), link
-        headings = re.findall(r"^#+ (.*)$", there.read_text("utf-8"), re.MULTILINE)
-        assert not anchor or anchor in {heading.lower().replace(" ", "-") for heading in headings}, anchor
