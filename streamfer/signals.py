@@ -11,8 +11,8 @@ from dataclasses import dataclass, field
 
 @dataclass
 class Signals:
-    """Counts SIGINT, SIGTERM and SIGHUP while `installed`; `wake` becomes readable with each. A SIGHUP that is
-    ignored, as under nohup, stays so."""
+    """Counts SIGINT, SIGTERM and SIGHUP while `installed`; `wake` becomes readable with each. A SIGHUP that
+    is ignored, as under nohup, stays so."""
 
     count: int = 0
     wake: socket.socket = field(init=False)
