@@ -340,6 +340,8 @@ class Supervisor:
         if not process.was_ready and status > 0:  # it raised while it was built: it would again
             failure: StreamferError = StartError(f"{process.name} could not start: {cause}")
         else:
+            if stream is not None and stream.live:
+                self._bereave(stream, f"{process.name}: {cause}")
             delay = process.backoff.failed()
             if delay is not None:
                 self._restarts += 1
@@ -543,6 +545,16 @@ class Supervisor:
             level, text = logging.INFO, f"live{again}, {condition.width}×{condition.height}"
         what = f"{condition.state} {condition.reason} {stream.reconnects > 0}"
         self._say_seldom((name, what), _line(level, f"{name}: {text}", name, condition.epoch))
+
+    def _bereave(self, stream: _Stream, detail: str) -> None:
+        """A live stream's capture has died and can say nothing any more, least of all that frames come."""
+        before = stream.condition or wire.Condition(stream.planned.name, "connecting")
+        if before.state != "reconnecting":
+            stream.since = time.time()
+        stream.condition = msgspec.structs.replace(
+            before, state="reconnecting", reason="error", detail=detail
+        )
+        metrics.lost.labels(stream.planned.name, "error").inc()
 
     def _rows(self) -> list[Row]:
         return [row for stream in self._streams.values() for row in stream.books.rows()]

@@ -339,13 +339,18 @@ def test_a_capture_that_always_dies_ends_no_service(tmp_path: Path) -> None:
     """Its breaker opens, the others go on, and the status says so."""
     path = config(
         tmp_path,
-        {"dead": scripted({"hang": 3600}, stale_after=60), "cam": scripted({"frames": 100000})},
+        {
+            "dead": scripted({"frames": 5}, {"hang": 3600}, stale_after=60),
+            "cam": scripted({"frames": 100000}),
+        },
     )
     with Run("run", path, *JSON) as run:
         killed = None
         for _ in range(6):
             killed = run.kill_worker("capture dead", other_than=killed)
         wait_until(lambda: stage(run, "capture dead")["state"] == "broken", "the breaker opens")
+        (dead,) = (one for one in status(run)["streams"] if one["name"] == "dead")
+        assert (dead["state"], dead["detail"]) == ("reconnecting", "capture dead: killed by SIGKILL")
         done = len(results(tmp_path))
         wait_for_results(tmp_path, done + 30)
         assert "capture dead" not in run.workers()
