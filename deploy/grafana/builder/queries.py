@@ -54,7 +54,7 @@ def or_zero(expression: str) -> str:
 def state_code(*by: str) -> str:
     """The state of each stream as a number, see STATES.
 
-    The state that is told of a stream whose capture process is dead may be its last one.
+    For a moment the state of a stream whose capture process is dead may be its last one.
     """
     state = partial(select, "streamfer_stream_state", "stream")
     codes = [f"({state(state=name)} == 1) * {code}" for code, name in enumerate(STATES, 1)]
