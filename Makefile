@@ -6,10 +6,10 @@ PYTEST_ARGS ?=
 JOBS ?= 2
 MINUTES ?= 20
 
-.PHONY: help demo setup test lint format bench bench-live soak dashboards build clean
+.PHONY: help demo setup test lint format bench bench-live bench-scrape soak docs dashboards build clean
 
 help:  ## what there is
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 demo: .venv/serve.stamp  ## run the pipeline on the sample clip (installs what serving needs)
 	@$(BIN)/streamfer demo
@@ -35,8 +35,14 @@ bench: .venv/serve.stamp  ## measure this machine; writes benchmarks/results.md
 bench-live: .venv/setup.stamp  ## measure live mode: latency, streams; writes benchmarks/live.md
 	$(BIN)/python -m benchmarks.live
 
+bench-scrape: .venv/setup.stamp  ## measure what a scrape costs; writes benchmarks/scrape.md
+	$(BIN)/python -m benchmarks.scrape
+
 soak: .venv/setup.stamp  ## 20 minutes of kills, stalls and overload (longer: make soak MINUTES=600)
 	$(BIN)/python -m tests.soak --minutes $(MINUTES)
+
+docs: .venv/setup.stamp  ## write docs/metrics.md from the code
+	$(BIN)/python docs/make_metrics.py
 
 dashboards: .venv/setup.stamp  ## build the Grafana dashboards into deploy/grafana/dashboards
 	$(BIN)/python -m deploy.grafana.builder

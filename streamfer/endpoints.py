@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gzip
 import json
 import socket
 import struct
@@ -14,17 +15,15 @@ from concurrent.futures import ThreadPoolExecutor
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler
 from io import BytesIO
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 import msgspec
-from prometheus_client import CollectorRegistry, make_wsgi_app
+from prometheus_client import CollectorRegistry, generate_latest
+from prometheus_client.exposition import gzip_accepted
 
 from streamfer.errors import StartError
 from streamfer.redact import redact
 from streamfer.status import Status, encode, not_ready
-
-if TYPE_CHECKING:
-    from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment
 
 PATHS = ("/metrics", "/healthz", "/readyz", "/api/status")
 HUNG_SECONDS = 10.0
@@ -39,6 +38,8 @@ _ANSWER_SECONDS = 10.0
 _TORN = (OSError, RuntimeError, struct.error, ValueError)
 """What prometheus_client meets in the file of a process that is just starting or ending."""
 _TEXT = "text/plain; charset=utf-8"
+_METRICS = "text/plain; version=0.0.4; charset=utf-8"
+"""Prometheus' own text format. OpenMetrics, for which it may ask first, says the same and takes longer."""
 _JSON = "application/json"
 
 
@@ -73,7 +74,7 @@ class Endpoints:
     ) -> None:
         self._host = host
         self._ports = list(ports)
-        self._metrics: WSGIApplication = make_wsgi_app(registry)
+        self._registry = registry
         self._status = status
         self._age = age
         self._thread = threading.Thread(target=self._run, name="endpoints", daemon=True)
@@ -177,10 +178,10 @@ class Endpoints:
             return _line(HTTPStatus.BAD_REQUEST, "this is no HTTP request")
         if request.command not in ("GET", "HEAD"):
             return _line(HTTPStatus.METHOD_NOT_ALLOWED, "GET and HEAD only", ("Allow", "GET, HEAD"))
-        path, _, query = request.path.partition("?")
+        path = request.path.partition("?")[0]
         answers = {"/healthz": self._health, "/readyz": self._readiness, "/api/status": self._document}
         if path == "/metrics":
-            answer = await self._loop.run_in_executor(self._renderer, self._rendered, query, request)
+            answer = await self._loop.run_in_executor(self._renderer, self._rendered, request)
         elif path in answers:
             answer = answers[path]()
         else:
@@ -212,21 +213,20 @@ class Endpoints:
         status = msgspec.structs.replace(self._status(), time=time.time(), age=self._age())
         return _answer(HTTPStatus.OK, _JSON, encode(status))
 
-    def _rendered(self, query: str, request: _Request) -> Answer:
-        """/metrics as prometheus_client has it, in the format and encoding that the client asks for."""
-        environ: WSGIEnvironment = {"REQUEST_METHOD": "GET", "PATH_INFO": "/metrics", "QUERY_STRING": query}
-        for name in ("Accept", "Accept-Encoding"):
-            if name in request.headers:
-                environ[f"HTTP_{name.upper().replace('-', '_')}"] = request.headers[name]
+    def _rendered(self, request: _Request) -> Answer:
         try:
-            return _from_wsgi(self._metrics, environ)
+            text = generate_latest(self._registry)
         except _TORN:
             time.sleep(0.05)
-        try:
-            return _from_wsgi(self._metrics, environ)
-        except _TORN as error:
-            what = f"the metrics cannot be read: {type(error).__name__}"
-            return _line(HTTPStatus.INTERNAL_SERVER_ERROR, what)
+            try:
+                text = generate_latest(self._registry)
+            except _TORN as error:
+                what = f"the metrics cannot be read: {type(error).__name__}"
+                return _line(HTTPStatus.INTERNAL_SERVER_ERROR, what)
+        if not gzip_accepted(request.headers.get("Accept-Encoding", "")):
+            return _answer(HTTPStatus.OK, _METRICS, text)
+        packed = gzip.compress(text, compresslevel=1)  # more would make it little smaller
+        return _answer(HTTPStatus.OK, _METRICS, packed, ("Content-Encoding", "gzip"))
 
 
 class _Request(BaseHTTPRequestHandler):
@@ -240,18 +240,6 @@ class _Request(BaseHTTPRequestHandler):
 
     def send_error(self, code: int, message: str | None = None, explain: str | None = None) -> None:
         self.refused = True
-
-
-def _from_wsgi(app: WSGIApplication, environ: WSGIEnvironment) -> Answer:
-    started: list[tuple[str, list[tuple[str, str]]]] = []
-
-    def start_response(status: str, headers: list[tuple[str, str]], *_: object) -> Callable[[bytes], object]:
-        started.append((status, headers))
-        return bytes  # the old way to write, which nobody uses
-
-    start: StartResponse = start_response
-    body = b"".join(app(environ, start))
-    return Answer(*started[0], body)
 
 
 def _line(status: HTTPStatus, text: str, *headers: tuple[str, str]) -> Answer:

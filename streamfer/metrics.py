@@ -56,7 +56,7 @@ ring_slots = Gauge(
     "streamfer_ring_slots",
     "Slots of a recording's frame ring, free or leased to frames under way (that of a live stream rotates)",
     ["stream", "state"],
-    multiprocess_mode="livesum",
+    multiprocess_mode="livemax",
 )
 
 # ---- faces -------------------------------------------------------------------------------------------------

@@ -101,12 +101,13 @@ def run(
 def _serve(
     wanted: MetricsConfig, directory: Path, supervisor: Supervisor, collector: ServiceCollector
 ) -> Endpoints:
-    from prometheus_client import CollectorRegistry, multiprocess
+    from prometheus_client import CollectorRegistry
 
     from streamfer.endpoints import Endpoints
+    from streamfer.gather import WorkerCollector
 
     registry = CollectorRegistry()
-    multiprocess.MultiProcessCollector(registry, path=str(directory))  # type: ignore[no-untyped-call]
+    registry.register(WorkerCollector(directory))
     registry.register(collector)
     ports = [wanted.port] if wanted.configured else range(wanted.port, wanted.port + PORTS_TO_TRY)
     endpoints = Endpoints(wanted.host, ports, registry, lambda: supervisor.snapshot.status, supervisor.age)

@@ -29,6 +29,8 @@ if TYPE_CHECKING:
 
 HIGH_WATER = 1024
 """Messages a socket holds at most. Recordings keep far fewer under way: at most a ring's slots per stream."""
+LOCK = "lock"
+"""The file in a runtime directory that its supervisor holds."""
 _IPC_LIMIT = 107 - len("/capture-") - 70
 
 
@@ -65,7 +67,7 @@ class RuntimeDirectory:
             self.path.mkdir(mode=0o700)
         except OSError as error:
             raise StartError(f"{base}: no runtime directory can be made there: {error.strerror}") from error
-        self._lock = os.open(self.path / "lock", os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
+        self._lock = os.open(self.path / LOCK, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
         fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
 
     def address(self, name: str) -> str:
@@ -74,7 +76,7 @@ class RuntimeDirectory:
 
     def remove(self) -> None:
         """Remove the directory and everything in it."""
-        shutil.rmtree(self.path, ignore_errors=True)
+        clear(self.path)
         with contextlib.suppress(OSError):
             os.close(self._lock)
 
@@ -88,6 +90,21 @@ def default_base() -> Path:
     return temporary if len(str(temporary)) <= _IPC_LIMIT else Path("/tmp")
 
 
+def clear(directory: Path) -> None:
+    """Remove a runtime directory; the lock goes last. As long as something is left, a later sweep knows by
+    the lock that it is not something of the user's."""
+    for path in directory.glob("*"):
+        if path.is_dir():
+            shutil.rmtree(path, ignore_errors=True)
+        elif path.name != LOCK:
+            with contextlib.suppress(OSError):
+                path.unlink()
+    with contextlib.suppress(OSError):
+        if [path.name for path in directory.iterdir()] == [LOCK]:
+            (directory / LOCK).unlink()
+        directory.rmdir()
+
+
 def sweep(base: Path) -> list[Path]:
     """Remove this user's runtime directories whose supervisor is gone; returns what was removed."""
     removed = []
@@ -95,7 +112,7 @@ def sweep(base: Path) -> list[Path]:
         try:
             if directory.is_symlink() or directory.stat().st_uid != os.getuid():
                 continue
-            lock = os.open(directory / "lock", os.O_RDWR | os.O_CLOEXEC)
+            lock = os.open(directory / LOCK, os.O_RDWR | os.O_CLOEXEC)
         except OSError:
             continue  # not one of ours, or just being made or removed
         try:
@@ -103,7 +120,7 @@ def sweep(base: Path) -> list[Path]:
         except OSError:
             continue
         else:
-            shutil.rmtree(directory, ignore_errors=True)
+            clear(directory)
             removed.append(directory)
         finally:
             os.close(lock)

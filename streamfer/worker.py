@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import logging
 import os
-import shutil
 import signal
 import sys
 import threading
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import setproctitle
@@ -98,7 +98,9 @@ def _follow(runtime: str) -> None:
     """Wait for the supervisor's end, then leave nothing behind: no process, no socket, no shared memory."""
     while os.read(0, 4096):
         pass
-    shutil.rmtree(runtime, ignore_errors=True)
+    from streamfer.transport import clear
+
+    clear(Path(runtime))
     os._exit(1)
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from streamfer.errors import StartError
-from streamfer.transport import RuntimeDirectory, Sockets, Waiter, readable, receive, sweep, try_send
+from streamfer.transport import RuntimeDirectory, Sockets, Waiter, clear, readable, receive, sweep, try_send
 from streamfer.wire import MAX_MESSAGE
 
 
@@ -35,6 +35,15 @@ def test_what_dead_supervisors_left_is_swept_and_the_living_are_not(tmp_path: Pa
     assert sweep(tmp_path) == []
     assert living.path.is_dir() and (tmp_path / "streamfer-other").is_dir()
     living.remove()
+
+
+def test_what_cannot_be_removed_keeps_its_lock(full_disk: Path) -> None:
+    """Or no sweep would ever dare to remove it."""
+    runtime = full_disk.parent  # a mounted file system lies in it
+    for name in ("lock", "control", "zebra"):
+        (runtime / name).touch()
+    clear(runtime)
+    assert sorted(path.name for path in runtime.iterdir()) == ["lock", full_disk.name]
 
 
 def test_a_base_that_cannot_be_written(tmp_path: Path) -> None:
