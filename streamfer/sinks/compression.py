@@ -22,13 +22,12 @@ class Compressor:
     """A thread that compresses whatever of a series is not.
 
     The compressed file gets its name when it is complete and durable, then the original is deleted: after a
-    death in between, both are there, and `sweep` deletes the original. `lock` is held in that moment, so that
-    a file that was deleted meanwhile does not come back. `problem` is for the main thread to log.
+    death in between, both are there, and `sweep` deletes the original. The series is locked in that moment,
+    so that a file that was deleted meanwhile does not come back. `problem` is for the main thread to log.
     """
 
-    def __init__(self, series: Series, lock: threading.Lock) -> None:
+    def __init__(self, series: Series) -> None:
         self._series = series
-        self._lock = lock
         self._wake = threading.Event()
         self._stopping = False
         self._thread = threading.Thread(target=self._run, name="compress", daemon=True)
@@ -78,7 +77,7 @@ class Compressor:
                     target.flush()
                     os.fsync(target.fileno())
                 os.utime(unfinished, ns=(times.st_atime_ns, times.st_mtime_ns))
-            with self._lock:
+            with self._series.lock:
                 if not self._stopping and path.exists():
                     unfinished.replace(path.with_name(path.name + ENDING))
                     sync_directory(path.parent)

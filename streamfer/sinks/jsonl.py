@@ -166,11 +166,11 @@ class JsonlSink:
                 self.flush()
         finally:
             self._buffer.clear()
-            if self._fd is not None:
-                os.close(self._fd)
-                self._fd = None
             if self._rotation is not None:
                 self._rotation.stop()
+            if self._fd is not None:  # last, since it frees the lock
+                os.close(self._fd)
+                self._fd = None
 
 
 def _is_still(path: Path, fd: int) -> bool:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import errno
 import logging
-import threading
 import time
 from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
@@ -27,8 +26,7 @@ log = logging.getLogger(__name__)
 class Retention:
     """Keeps house among the files of some series.
 
-    `ours` is asked before a file is deleted: what it denies stays, and counts for nothing. `lock` is held
-    while files are deleted.
+    `ours` is asked before a file is deleted: what it denies stays, and counts for nothing.
     """
 
     def __init__(
@@ -44,7 +42,6 @@ class Retention:
         self._ours = ours
         self._spared: set[Path] = set()  # not ours, or not to be deleted
         self._next = 0.0
-        self.lock = threading.Lock()
 
     def tidy_now_and_then(self, growing: Collection[Path]) -> None:
         """`tidy`, if that is some seconds ago."""
@@ -102,8 +99,7 @@ class Retention:
             self._spared.add(one.path)
             return False
         try:
-            with self.lock:
-                one.path.unlink(missing_ok=True)
+            one.delete()
         except OSError as error:
             log.warning("cannot delete %s: %s", one.path, error.strerror)
             self._spared.add(one.path)

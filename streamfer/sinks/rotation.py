@@ -44,7 +44,7 @@ class Rotation:
         self._positions = path.with_name(path.name + ".positions")
         self._series = Series(path, ("", ENDING))
         self._retention = Retention(options.keep, [self._series])
-        self._compressor = Compressor(self._series, self._retention.lock) if options.compress else None
+        self._compressor = Compressor(self._series) if options.compress else None
         self._tallies = Tallies()
         self._period: int | None = None  # in which the current file began, counted from 1970
 

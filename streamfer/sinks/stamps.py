@@ -5,6 +5,7 @@ from __future__ import annotations
 import calendar
 import os
 import re
+import threading
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -34,17 +35,28 @@ class Stamp:
 
 @dataclass(frozen=True, order=True)
 class Finished:
-    """A finished file; oldest first when sorted. `size` in bytes."""
+    """A finished file of a series; oldest first when sorted. `size` in bytes."""
 
     stamp: Stamp
     path: Path
     size: int = field(compare=False)
+    series: Series = field(compare=False, repr=False)
+
+    def delete(self) -> None:
+        """Delete it, if it is still there."""
+        with self.series.lock:
+            self.path.unlink(missing_ok=True)
 
 
 class Series:
-    """The finished files that belong to one path: STEM-STAMP.SUFFIX beside it, with one of some endings."""
+    """The finished files that belong to one path: STEM-STAMP.SUFFIX beside it, with one of some endings.
+
+    Whoever gives a file another name or deletes it holds `lock` meanwhile: else a listing could miss the file
+    under its old name and under the new one, and its stamp would be given away a second time.
+    """
 
     def __init__(self, path: Path, endings: Sequence[str] = ("",)) -> None:
+        self.lock = threading.Lock()
         self._path = path
         tail = "|".join(re.escape(path.suffix + ending) for ending in endings)
         self._name = re.compile(rf"{re.escape(path.stem)}-{_PATTERN}(?:{tail})", re.ASCII)
@@ -63,7 +75,7 @@ class Series:
     def files(self) -> list[Finished]:
         """What is there, oldest first."""
         found = []
-        with os.scandir(self._path.parent) as entries:
+        with self.lock, os.scandir(self._path.parent) as entries:
             for entry in entries:
                 stamp = self.stamp_of(entry.name)
                 if stamp is None:
@@ -71,8 +83,8 @@ class Series:
                 try:
                     if entry.is_file(follow_symlinks=False):
                         size = entry.stat(follow_symlinks=False).st_size
-                        found.append(Finished(stamp, self._path.with_name(entry.name), size))
-                except FileNotFoundError:  # deleted in this moment
+                        found.append(Finished(stamp, self._path.with_name(entry.name), size, self))
+                except FileNotFoundError:  # deleted in this moment, by somebody else
                     continue
         return sorted(found)
 

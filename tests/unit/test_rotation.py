@@ -23,7 +23,6 @@ from streamfer.errors import FatalError, StartError
 from streamfer.sinks import JsonlOptions, rotation
 from streamfer.sinks.compression import Compressor, sweep
 from streamfer.sinks.jsonl import JsonlSink
-from streamfer.sinks.retention import Retention
 from streamfer.sinks.stamps import Series, Stamp
 from streamfer.types import Face, Result
 
@@ -322,23 +321,36 @@ def test_what_a_death_while_compressing_left_is_mended(tmp_path: Path) -> None:
 
 def test_a_deleted_file_does_not_come_back_compressed(tmp_path: Path) -> None:
     path = tmp_path / "r-20261121T120000Z.jsonl"
-    path.write_bytes(os.urandom(4_000_000))
+    path.write_bytes(os.urandom(1 << 20) * 10)
     series = Series(tmp_path / "r.jsonl", ("", ".gz"))
-    retention = Retention(None, [series])
-    compressor = Compressor(series, retention.lock)
-    with retention.lock:  # the compressor waits here when it is done
-        compressor.start()
-        until(lambda: (tmp_path / f"{path.name}.gz.part").exists())
-        path.unlink()
+    compressor = Compressor(series)
+    compressor.start()
+    until(lambda: (tmp_path / f"{path.name}.gz.part").exists())
+    series.files()[0].delete()
     until(lambda: list(tmp_path.iterdir()) == [])
     compressor.stop()
+
+
+def test_a_file_being_compressed_keeps_its_name(tmp_path: Path) -> None:
+    """Even in the moment in which it gets its ending, no other file may get its stamp, and replace it."""
+    series = Series(tmp_path / "r.jsonl", ("", ".gz"))
+    compressor = Compressor(series)
+    compressor.start()
+    for _ in range(100):
+        path = series.following(NOON)
+        path.write_bytes(b"{}\n")
+        compressor.wake()
+        while path.exists():
+            assert series.following(NOON).name > path.name
+    compressor.stop()
+    assert len(series.files()) == 100
 
 
 def test_compressing_ends_at_once(tmp_path: Path) -> None:
     path = tmp_path / "r-20261121T120000Z.jsonl"
     path.write_bytes(os.urandom(1 << 20) * 400)
     series = Series(tmp_path / "r.jsonl", ("", ".gz"))
-    compressor = Compressor(series, Retention(None, [series]).lock)
+    compressor = Compressor(series)
     compressor.start()
     until(lambda: (tmp_path / f"{path.name}.gz.part").exists())
     compressor.stop()
