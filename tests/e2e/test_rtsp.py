@@ -164,6 +164,7 @@ def test_a_password_is_shown_nowhere(tmp_path: Path) -> None:
         path = config(tmp_path, streams)
         with Run("run", path, *JSON) as run:
             wait_for_results(tmp_path, 10)
+            wait_until(lambda: status(run)["ready"], "readiness")
             base = endpoint(run)
             shown = ""
             for page in ("metrics", "readyz", "api/status"):
