@@ -92,8 +92,12 @@ def default_base() -> Path:
 
 def clear(directory: Path) -> None:
     """Remove a runtime directory; the lock goes last. As long as something is left, a later sweep knows by
-    the lock that it is not something of the user's."""
-    for path in directory.glob("*"):
+    the lock that it is not something of the user's. Several processes may do so at once."""
+    try:
+        found = list(directory.iterdir())
+    except OSError:
+        return  # another process was faster
+    for path in found:
         if path.is_dir():
             shutil.rmtree(path, ignore_errors=True)
         elif path.name != LOCK:

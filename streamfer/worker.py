@@ -100,8 +100,10 @@ def _follow(runtime: str) -> None:
         pass
     from streamfer.transport import clear
 
-    clear(Path(runtime))
-    os._exit(1)
+    try:
+        clear(Path(runtime))
+    finally:
+        os._exit(1)
 
 
 if __name__ == "__main__":

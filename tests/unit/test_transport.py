@@ -5,6 +5,7 @@ from __future__ import annotations
 import stat
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -44,6 +45,18 @@ def test_what_cannot_be_removed_keeps_its_lock(full_disk: Path) -> None:
         (runtime / name).touch()
     clear(runtime)
     assert sorted(path.name for path in runtime.iterdir()) == ["lock", full_disk.name]
+
+
+def test_several_may_remove_it_at_once(tmp_path: Path) -> None:
+    """As all workers do when their supervisor is gone."""
+    runtime = tmp_path / "streamfer-1"
+    with ThreadPoolExecutor(5) as workers:
+        for _ in range(300):
+            (runtime / "metrics").mkdir(parents=True)
+            for name in ("lock", "control", "sink", "metrics/1.db", "metrics/2.db"):
+                (runtime / name).touch()
+            assert list(workers.map(clear, [runtime] * 5)) == [None] * 5
+            assert not runtime.exists()
 
 
 def test_a_base_that_cannot_be_written(tmp_path: Path) -> None:
