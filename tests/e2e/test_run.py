@@ -116,14 +116,13 @@ def test_processes_have_titles_share_no_tensorflow_and_metrics_are_served(tmp_pa
 
 
 def test_the_default_metrics_port_moves_on_when_taken(tmp_path: Path) -> None:
-    with socket.socket() as taken:
-        taken.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    def listening() -> socket.socket | None:
         try:
-            taken.bind(("127.0.0.1", 9108))
-        except OSError:
-            pass  # somebody else has it: as good
-        else:
-            taken.listen()
+            return socket.create_server(("127.0.0.1", 9108))
+        except OSError:  # a test beside this one has it, and may let go of it at any time
+            return None
+
+    with wait_until(listening, "the port"):
         done = streamfer("run", SAMPLE, "--out", tmp_path / "out")
     assert done.returncode == 0, done.stderr
     assert "metrics: http://127.0.0.1:91" in done.stderr and ":9108/" not in done.stderr
