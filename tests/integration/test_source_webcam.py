@@ -161,6 +161,7 @@ def test_a_camera_that_freezes_is_noticed() -> None:
 def test_a_short_pause_is_no_loss() -> None:
     with Camera() as camera, program(camera, stale_after=10) as user:
         user.ask("open")
+        assert user.ask("read", 5)["frames"] == 5
         user.tell("read", 50)
         camera.freeze()
         with pytest.raises(AssertionError, match="no answer"):
