@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from grafana_foundation_sdk.models import common, dashboard
+from grafana_foundation_sdk.models import dashboard
 
-from deploy.grafana.builder import panels, queries, style
+from deploy.grafana.builder import expressions, panels, queries, style
 from deploy.grafana.builder.page import classifiers, finish, link, page, streams
 from deploy.grafana.builder.panels import About, Column, Key, Query
 from deploy.grafana.builder.queries import increase, quantile, rate, ratio, select
@@ -30,7 +30,7 @@ def build() -> dashboard.Dashboard:
         (9, [_shares()]),
         (8, [_flicker(), _confidence()]),
         (8, [_seconds(), _predictions()]),
-        (8, [_labels()]),
+        (8, [expressions.shares_by_classifier(_PREDICTIONS)]),
     )
 
 
@@ -154,18 +154,3 @@ def _predictions() -> panels.Panel:
         Query(rate(_PREDICTIONS, "classifier"), "{{classifier}}"),
         link=_CLASSIFIER,
     )
-
-
-def _labels() -> panels.Panel:
-    return panels.graph(
-        About(
-            "Expressions according to $classifier",
-            "The shares of the labels that this classifier gave; one graph for each classifier chosen above.",
-            "percentunit",
-            no_value="no faces",
-        ),
-        Query(queries.label_share(_PREDICTIONS, over="$__rate_interval"), "{{label}}"),
-        colors=style.LABELS,
-        stack=common.StackingMode.NORMAL,
-        most=1,
-    ).repeat("classifier")

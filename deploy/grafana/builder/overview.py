@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from grafana_foundation_sdk.models import common, dashboard
 
-from deploy.grafana.builder import panels, queries, style
+from deploy.grafana.builder import expressions, panels, queries, style
 from deploy.grafana.builder.page import classifiers, finish, link, page, streams
 from deploy.grafana.builder.panels import About, Column, Key, Query
 from deploy.grafana.builder.queries import increase, or_zero, rate, select
 
 _ALERTS = 'ALERTS{alertname=~"Streamfer.*",alertstate="firing"}'
+_PREDICTIONS = select("streamfer_predictions_total", "stream", "classifier")
 
 
 def build() -> dashboard.Dashboard:
@@ -248,23 +249,14 @@ def _faces() -> panels.Panel:
 
 
 def _labels() -> panels.Panel:
-    predictions = select("streamfer_predictions_total", "stream", "classifier")
-    return panels.graph(
-        About(
-            "Expressions over time",
-            "The shares of the labels that the chosen classifiers gave to the faces of the chosen streams.",
-            "percentunit",
-            no_value="no faces",
-        ),
-        Query(queries.label_share(predictions, over="$__rate_interval"), "{{label}}"),
-        colors=style.LABELS,
-        stack=common.StackingMode.NORMAL,
-        most=1,
+    return expressions.shares(
+        "Expressions over time",
+        "The shares of the labels that the chosen classifiers gave to the faces of the chosen streams.",
+        _PREDICTIONS,
     )
 
 
 def _shares() -> panels.Panel:
-    predictions = select("streamfer_predictions_total", "stream", "classifier")
     return panels.bars(
         About(
             "Expressions in the time shown",
@@ -272,6 +264,6 @@ def _shares() -> panels.Panel:
             "percentunit",
             no_value="no faces",
         ),
-        Query(queries.label_share(predictions), "{{label}}"),
+        Query(queries.label_share(_PREDICTIONS), "{{label}}"),
         colors=style.LABELS,
     )

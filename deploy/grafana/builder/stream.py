@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from grafana_foundation_sdk.models import common, dashboard
 
-from deploy.grafana.builder import panels, queries, style
+from deploy.grafana.builder import expressions, panels, queries, style
 from deploy.grafana.builder.page import classifiers, finish, link, one_stream, page
 from deploy.grafana.builder.panels import About, Query
 from deploy.grafana.builder.queries import increase, quantile, rate, ratio, select
 
 _CLASSIFIER = link("streamfer-classifier", classifier="${__field.labels.classifier}", stream="${stream}")
+_PREDICTIONS = select("streamfer_predictions_total", "stream", "classifier")
 
 
 def build() -> dashboard.Dashboard:
@@ -26,7 +27,7 @@ def build() -> dashboard.Dashboard:
         (8, [_age(), _latency()]),
         (8, [_losses(), _breaks()]),
         (8, [_faces(), _confidence()]),
-        (8, [_labels()]),
+        (8, [expressions.shares_by_classifier(_PREDICTIONS)]),
     )
 
 
@@ -234,19 +235,3 @@ def _confidence() -> panels.Panel:
         most=1,
         link=_CLASSIFIER,
     )
-
-
-def _labels() -> panels.Panel:
-    predictions = select("streamfer_predictions_total", "stream", "classifier")
-    return panels.graph(
-        About(
-            "Expressions according to $classifier",
-            "The shares of the labels that this classifier gave; one graph for each classifier chosen above.",
-            "percentunit",
-            no_value="no faces",
-        ),
-        Query(queries.label_share(predictions, over="$__rate_interval"), "{{label}}"),
-        colors=style.LABELS,
-        stack=common.StackingMode.NORMAL,
-        most=1,
-    ).repeat("classifier")
