@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 
 from streamfer.redact import redact
 from streamfer.stages import spec as specs
+from streamfer.status import StageState, StageStatus
 
 RESTARTS_WITHOUT_PROGRESS = 5
 """So many deaths in a row without one finished frame open the circuit breaker of a stage."""
@@ -84,9 +85,18 @@ class Process:
     def running(self) -> bool:
         return self._popen is not None
 
-    @property
-    def pid(self) -> int | None:
-        return self._popen.pid if self._popen else None
+    def status(self) -> StageStatus:
+        """What is told of it."""
+        state: StageState = "up" if self.ready else "starting"
+        if not self.running:
+            state = "broken" if self.broken else "stopped" if self.spawn_at is None else "restarting"
+        return StageStatus(
+            name=self.name,
+            stage=self.stage,
+            state=state,
+            restarts=max(0, self.starts - 1),
+            last_progress=self.progress_time,
+        )
 
     def spawn(self, stage: specs.StageSpec, runtime: str, control: str) -> None:
         """Start the next incarnation."""

@@ -6,8 +6,8 @@ import contextlib
 import logging
 import signal
 import time
-from dataclasses import dataclass, field
-from typing import Protocol, get_args
+from dataclasses import dataclass
+from typing import Protocol
 
 import msgspec
 
@@ -17,15 +17,14 @@ from streamfer.exposition import Snapshot
 from streamfer.ledger import Row, StreamBooks
 from streamfer.logs import LogLine, RateLimit
 from streamfer.notify import Notifier
-from streamfer.plan import Plan, PlannedStream
+from streamfer.plan import Plan
 from streamfer.process import Process
-from streamfer.shm import Tally
 from streamfer.signals import Signals
 from streamfer.stages.resources import Resources
 from streamfer.stages.spec import DetectSpec, SinkSpec, StageSpec, stage_of
-from streamfer.status import FrameRate, StageState, StageStatus, Status, StreamStatus, is_well
+from streamfer.status import Status, is_well
+from streamfer.stream import Stream
 from streamfer.transport import RuntimeDirectory, Sockets, Waiter, readable, receive, try_send_to
-from streamfer.types import LostReason, StreamState
 
 STATUS_INTERRUPTED = 130
 _TICK = 0.1
@@ -66,29 +65,6 @@ class Outcome:
     restarts: int
 
 
-@dataclass
-class _Stream:
-    planned: PlannedStream
-    books: StreamBooks
-    capture: Process
-    attempt: int = 0
-    leased: int = 0
-    finished: bool = False
-    failure: StreamferError | None = None
-    tally: Tally | None = None
-    """Of a live stream."""
-    condition: wire.Condition | None = None
-    reconnects: int = 0
-    """Connections lost, by all its captures."""
-    since: float = field(default_factory=time.time)
-    """When it came to its present state (Unix time)."""
-    rate: FrameRate = field(default_factory=FrameRate)
-
-    @property
-    def live(self) -> bool:
-        return self.tally is not None
-
-
 class _Forced(Exception):
     """A second signal: end at once."""
 
@@ -108,8 +84,8 @@ class Supervisor:
         self._waiter = Waiter()
         self._shared: dict[str, Process] = {}
         self._stages: dict[str, StageSpec] = {}
-        self._streams: dict[str, _Stream] = {}
-        self._waiting: list[_Stream] = []
+        self._streams: dict[str, Stream] = {}
+        self._waiting: list[Stream] = []
         self._by_fd: dict[int, Process] = {}
         self._draining = False
         self._stopping = False
@@ -163,18 +139,11 @@ class Supervisor:
             self._spawn(self._shared[name])
         for planned in self._plan.streams:
             name = f"capture {planned.name}"
-            live = planned.capture.live is not None
-            stream = _Stream(
-                planned,
-                StreamBooks(planned.name, planned.classifiers, self._plan.sinks, live=live),
-                self._process(name, f"streamfer: {name}", planned.capture),
-                tally=Tally(planned.capture.tally, create=True) if live else None,
-            )
-            for reason in get_args(LostReason) if live else ():
-                metrics.lost.labels(planned.name, reason)
+            capture = self._process(name, f"streamfer: {name}", planned.capture)
+            stream = Stream.begun(planned, self._plan.sinks, capture)
             self._streams[planned.name] = stream
             self._stages[name] = planned.capture
-            if live:
+            if stream.live:
                 self._spawn(stream.capture)
             else:
                 self._waiting.append(stream)
@@ -245,7 +214,7 @@ class Supervisor:
                 if stream.live and not stream.finished and not stream.books.captured:
                     self._give_up(stream)
 
-    def _give_up(self, stream: _Stream) -> None:
+    def _give_up(self, stream: Stream) -> None:
         """A source on the command line that gives no frames: its user waits for an answer."""
         told = stream.condition.detail if stream.condition else None
         seconds = f"{self._plan.give_up:g} s"
@@ -335,13 +304,13 @@ class Supervisor:
         else:
             self._crashed(process, stream, status)
 
-    def _crashed(self, process: Process, stream: _Stream | None, status: int) -> None:
+    def _crashed(self, process: Process, stream: Stream | None, status: int) -> None:
         cause = process.cause(status)
         if not process.was_ready and status > 0:  # it raised while it was built: it would again
             failure: StreamferError = StartError(f"{process.name} could not start: {cause}")
         else:
             if stream is not None and stream.live:
-                self._bereave(stream, f"{process.name}: {cause}")
+                stream.bereaved(f"{process.name}: {cause}")
             delay = process.backoff.failed()
             if delay is not None:
                 self._restarts += 1
@@ -359,7 +328,7 @@ class Supervisor:
             raise failure
         self._fail(stream, failure)
 
-    def _stream_of(self, process: Process) -> _Stream | None:
+    def _stream_of(self, process: Process) -> Stream | None:
         return next((s for s in self._streams.values() if s.capture is process), None)
 
     # ---- what workers say ----------------------------------------------------------------------------------
@@ -500,7 +469,7 @@ class Supervisor:
             start = wire.Start(attempts=attempts, held=held, again=again)
         self._tell(process, start)
 
-    def _start_capture(self, stream: _Stream) -> None:
+    def _start_capture(self, stream: Stream) -> None:
         if stream.tally is not None:
             seq, epoch, _ = stream.tally.read()
             self._tell(stream.capture, wire.Start(first=seq, epoch=epoch + (stream.capture.starts > 1)))
@@ -525,18 +494,10 @@ class Supervisor:
 
     # ---- what is told --------------------------------------------------------------------------------------
 
-    def _changed(self, stream: _Stream, condition: wire.Condition) -> None:
+    def _changed(self, stream: Stream, condition: wire.Condition) -> None:
         """A live source is in another state than before, or still gives no frames."""
-        before = stream.condition
-        stream.condition = condition
-        known = before.reconnects if before is not None else 0
-        # A new capture counts from 0.
-        stream.reconnects += condition.reconnects - (known if condition.reconnects >= known else 0)
+        stream.changed(condition)
         name = stream.planned.name
-        if before is None or before.state != condition.state:
-            stream.since = time.time()
-        if condition.reason is not None:
-            metrics.lost.labels(name, condition.reason).inc()
         level, text = logging.WARNING, f"{condition.detail} (trying again)"
         if condition.state == "connecting":
             return
@@ -546,22 +507,12 @@ class Supervisor:
         what = f"{condition.state} {condition.reason} {stream.reconnects > 0}"
         self._say_seldom((name, what), _line(level, f"{name}: {text}", name, condition.epoch))
 
-    def _bereave(self, stream: _Stream, detail: str) -> None:
-        """A live stream's capture has died and can say nothing any more, least of all that frames come."""
-        before = stream.condition or wire.Condition(stream.planned.name, "connecting")
-        if before.state != "reconnecting":
-            stream.since = time.time()
-        stream.condition = msgspec.structs.replace(
-            before, state="reconnecting", reason="error", detail=detail
-        )
-        metrics.lost.labels(stream.planned.name, "error").inc()
-
     def _rows(self) -> list[Row]:
         return [row for stream in self._streams.values() for row in stream.books.rows()]
 
     def _current_status(self) -> Status:
-        stages = [_stage_status(process) for process in self._processes()]
-        streams = [_stream_status(stream, booted=self._booted) for stream in self._streams.values()]
+        stages = [process.status() for process in self._processes()]
+        streams = [stream.status(booted=self._booted) for stream in self._streams.values()]
         up = all(process.ready for process in self._shared.values())
         return Status(
             version=__version__,
@@ -573,11 +524,11 @@ class Supervisor:
 
     # ---- the ends of streams -------------------------------------------------------------------------------
 
-    def _finish_if_done(self, stream: _Stream) -> None:
+    def _finish_if_done(self, stream: Stream) -> None:
         if not stream.finished and stream.books.done():
             self._finish(stream)
 
-    def _finish(self, stream: _Stream) -> None:
+    def _finish(self, stream: Stream) -> None:
         stream.finished = True
         stream.capture.spawn_at = None
         if stream.capture.running:
@@ -587,7 +538,7 @@ class Supervisor:
             self._say(logging.ERROR, f"streams.{stream.planned.name}: {stream.failure}")
         self._next_stream()
 
-    def _fail(self, stream: _Stream, failure: StreamferError) -> None:
+    def _fail(self, stream: Stream, failure: StreamferError) -> None:
         """A stream that cannot be read, or not any more; the others go on."""
         stream.failure = failure
         self._finish(stream)
@@ -640,47 +591,6 @@ class Supervisor:
 
 def _line(level: int, text: str, stream: str | None = None, epoch: int | None = None) -> LogLine:
     return LogLine(time=time.time(), level=level, text=text, stage="supervisor", stream=stream, epoch=epoch)
-
-
-def _stage_status(process: Process) -> StageStatus:
-    state: StageState = "up" if process.ready else "starting"
-    if not process.running:
-        state = "broken" if process.broken else "stopped" if process.spawn_at is None else "restarting"
-    return StageStatus(
-        name=process.name,
-        stage=process.stage,
-        state=state,
-        restarts=max(0, process.starts - 1),
-        last_progress=process.progress_time,
-    )
-
-
-def _stream_status(stream: _Stream, *, booted: bool) -> StreamStatus:
-    condition, books = stream.condition, stream.books
-    state: StreamState = "reading" if stream.capture.ready and booted else "waiting"
-    if stream.live:
-        state = condition.state if condition else "connecting"
-    if stream.finished:
-        state = "failed" if stream.failure else "done"
-    behind = max(books.rows(), key=lambda row: row.in_flight)
-    return StreamStatus(
-        name=stream.planned.name,
-        live=stream.live,
-        state=state,
-        since=stream.since,
-        reason=condition.reason if condition else None,
-        detail=str(stream.failure) if stream.failure else condition.detail if condition else None,
-        epoch=condition.epoch if condition else 0,
-        reconnects=stream.reconnects,
-        width=condition.width if condition else 0,
-        height=condition.height if condition else 0,
-        fps=stream.rate.update(time.monotonic(), books.captured),
-        captured=books.captured,
-        delivered=behind.delivered,
-        in_flight=behind.in_flight,
-        dropped=behind.dropped,
-        last_frame=(stream.tally.read()[2] or None) if stream.tally else None,
-    )
 
 
 def _mark_dead(process: Process) -> None:
