@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field
 
 from streamfer.picture import Picture
-from streamfer.types import Box, CropSpec, Detection, Result
+from streamfer.types import LABELS, Box, CropSpec, Detection, Result
 
 Kind = Literal["source", "detector", "tracker", "classifier", "sink"]
 KINDS: tuple[Kind, ...] = ("source", "detector", "tracker", "classifier", "sink")
@@ -46,6 +46,22 @@ class NoOptions(Options):
 
 
 @dataclass(frozen=True)
+class Network:
+    """A network that streamfer trains, evaluates, exports and serves, as its author gives it.
+
+    `build` is "package.module:function" (":function" means the module that registers), imported only where
+    the network is trained. It is called as `build(options, crop, labels)`: the validated `options` model (the
+    hyperparameters, which a training recipe sets under `model:`), the `CropSpec` of the input and the number
+    of labels. It returns a Keras model from float32 (n, height, width, channels), 0..255, to logits
+    (n, labels), made of `keras.layers` and `keras.ops` only, so that every backend can run it, without
+    augmentation and without softmax.
+    """
+
+    build: str
+    options: type[Options] = NoOptions
+
+
+@dataclass(frozen=True)
 class Component:
     """A registration: a component's name, what it is, its options, and where its class is found.
 
@@ -73,6 +89,8 @@ class Component:
     """Sinks: whether the sink keeps what it writes, so that a recording waits for it and can be resumed."""
     model_files: tuple[str, ...] = ()
     """Model cards ("package:path/card.json") whose files `streamfer doctor` verifies."""
+    network: Network | None = None
+    """Classifiers: what `streamfer train` needs to know; `network` below fills it in."""
 
 
 # ---- sources -----------------------------------------------------------------------------------------------
@@ -161,6 +179,47 @@ class Tracker(Protocol):
 
 
 # ---- classifiers -------------------------------------------------------------------------------------------
+
+
+class ServedModel(Options):
+    """Which trained network is served, and what runs it."""
+
+    model: str | None = Field(
+        default=None,
+        description="model card of an exported model: a file (card.json) or PACKAGE:PATH (default: the "
+        "plugin's own)",
+    )
+    runtime: Literal["litert", "tensorflow"] = Field(
+        default="litert",
+        description="litert: the card's .tflite, on one core; tensorflow: its .keras file",
+    )
+
+
+def network(
+    name: str,
+    summary: str,
+    *,
+    build: str,
+    options: type[Options] = NoOptions,
+    card: str | None = None,
+    crop: CropSpec = CropSpec(),  # noqa: B008 - a NamedTuple is immutable
+) -> Component:
+    """The registration of a network as a classifier; its author writes `build` and `options` and no more.
+
+    `crop` is what the network is trained on, `card` ("package:path/card.json") the trained model that the
+    plugin ships, if any. The card of the model that is served says which labels it has.
+    """
+    return Component(
+        "classifier",
+        name,
+        summary,
+        "streamfer.inference.network:NetworkClassifier",
+        ServedModel,
+        crop=crop,
+        labels=LABELS,
+        model_files=(card,) if card else (),
+        network=Network(build, options),
+    )
 
 
 class Classifier(Protocol):

@@ -3,36 +3,47 @@
 from __future__ import annotations
 
 from functools import lru_cache
-from os import PathLike
+from os import PathLike, fspath
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from streamfer.api import Classifier, ServedModel
+from streamfer.detectors import FaceOptions
 from streamfer.errors import UsageError
+from streamfer.inference.card import ModelCard, read_card, served_file
 from streamfer.picture import from_bgr
-from streamfer.types import Face
+from streamfer.plugins import Registered, Registry, build, spec_of
+from streamfer.types import CropSpec, Face
 
 Image = str | PathLike[str] | NDArray[np.uint8]
 
 
 def predict(
-    image: Image, *, classifier: str = "cnn", detector: str = "yunet", bgr: bool = False
+    image: Image,
+    *,
+    classifier: str = "cnn",
+    model: str | PathLike[str] | None = None,
+    detector: str = "yunet",
+    bgr: bool = False,
 ) -> list[Face]:
     """The faces of one picture, best first, with their expressions.
 
     `image` is a file's path or an array, uint8 (height, width, 3) in RGB (`bgr=True`: as OpenCV reads it) or
-    (height, width) gray. `track` counts the faces from 1; boxes are in pixels of the upright picture.
+    (height, width) gray. `model` is the card of an exported model (default: the one that the classifier
+    ships). `track` counts the faces from 1; boxes are in pixels of the upright picture.
     Raises UsageError for what is no picture and for unknown components, StartError for a broken model.
     """
     from streamfer.faces import FaceAnalyser
 
     pixels = _read(Path(image)) if isinstance(image, str | PathLike) else _as_bgr(image, bgr=bgr)
-    finder, model, labels, crop, options = _components(classifier, detector)
+    chosen, by = _registered(classifier, detector)
+    finder, network, labels, crop, options = _components(chosen, _card(chosen, model), by)
     analyser = FaceAnalyser(finder, None, [crop], options, width=max(320, min(pixels.shape[1], 640)))
     analysis = analyser.analyse(from_bgr(pixels), seq=0, seconds=0.0)
-    rows = iter(model.predict(analysis.crops[crop]).tolist() if analysis.crops[crop].size else [])
+    rows = iter(network.predict(analysis.crops[crop]).tolist() if analysis.crops[crop].size else [])
     faces = []
     for found in analysis.faces:
         row = [round(value, 4) for value in next(rows)] if found.status == "ok" else None
@@ -52,18 +63,37 @@ def predict(
 
 
 @lru_cache(maxsize=8)
-def _components(classifier: str, detector: str) -> tuple[Any, Any, tuple[str, ...], Any, Any]:
-    """A detector, a classifier with its labels and crop, and how faces are judged; built once."""
-    from streamfer.detectors import FaceOptions
-    from streamfer.plugins import Registry, build, spec_of
-
+def _registered(classifier: str, detector: str) -> tuple[Registered, Registered]:
     registry = Registry.discover()
-    found, model = registry.get("detector", detector), registry.get("classifier", classifier)
+    return registry.get("classifier", classifier), registry.get("detector", detector)
+
+
+def _card(registered: Registered, model: str | PathLike[str] | None) -> ModelCard | None:
+    """The card of the model that a classifier serves, read anew each time; None if it is no network."""
+    if registered.network is None:
+        if model is not None:
+            raise UsageError(f"the classifier '{registered.name}' is no network: it takes no model")
+        return None
+    named = fspath(model) if model is not None else spec_of(registered, {}).options.get("model")
+    if named is None:
+        raise UsageError(f"the classifier '{registered.name}' ships no trained model: name an exported one")
+    card = read_card(named)
+    served_file(card, ServedModel(model=named))
+    return card
+
+
+@lru_cache(maxsize=8)
+def _components(
+    classifier: Registered, card: ModelCard | None, detector: Registered
+) -> tuple[Any, Classifier, tuple[str, ...], CropSpec, FaceOptions]:
+    """A detector, a classifier with its labels and crop, and how faces are judged; built once for each state
+    of the card."""
+    described = card or classifier.component
     return (
-        build(spec_of(found, {})),
-        build(spec_of(model, {})),
-        model.component.labels,
-        model.component.crop,
+        build(spec_of(detector, {})),
+        build(spec_of(classifier, {"model": str(card.path)} if card else {})),
+        described.labels,
+        described.crop,
         FaceOptions(),
     )
 

@@ -19,6 +19,7 @@ from streamfer.api import StreamPlan
 from streamfer.detectors import FaceOptions, YuNetOptions
 from streamfer.detectors.yunet import YuNet
 from streamfer.faces import FaceAnalyser
+from streamfer.inference.card import read_card
 from streamfer.inference.litert import LiteRTModel
 from streamfer.picture import Picture
 from streamfer.shm import Ring, choose_slots
@@ -96,7 +97,8 @@ def main(clip: str, full_every: int) -> dict[str, float]:
 
     cv2.setNumThreads(1)
     frames = pictures(clip, FRAMES)
-    model, crop = LiteRTModel("streamfer_classifiers.cnn:card.json"), np.zeros((1, 48, 48, 1), np.uint8)
+    model = LiteRTModel(read_card("streamfer_classifiers.cnn:card.json"))
+    crop = np.zeros((1, 48, 48, 1), np.uint8)
     with tempfile.TemporaryDirectory() as directory:
         return {
             "capture": best_of(3, lambda: capture(clip)),

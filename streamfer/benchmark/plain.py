@@ -15,6 +15,7 @@ import numpy as np
 
 from streamfer.detectors import YuNetOptions
 from streamfer.detectors.yunet import YuNet
+from streamfer.inference.card import read_card
 from streamfer.inference.litert import LiteRTModel
 from streamfer.picture import Picture
 from streamfer.preprocess import align
@@ -26,7 +27,8 @@ WIDTH = 320
 def run(clip: str, warm_up: int) -> dict[str, float]:
     """Decode, detect and classify every frame."""
     cv2.setNumThreads(1)
-    detector, model = YuNet(YuNetOptions()), LiteRTModel("streamfer_classifiers.cnn:card.json")
+    detector = YuNet(YuNetOptions())
+    model = LiteRTModel(read_card("streamfer_classifiers.cnn:card.json"))
     frames = faces = 0
     cpu = wall = 0.0
     with av.open(clip) as container:

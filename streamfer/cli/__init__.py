@@ -10,7 +10,22 @@ import typer
 from streamfer.errors import StreamferError
 from streamfer.redact import redact
 
-COMMANDS = ("run", "status", "demo", "predict", "check", "plugins", "schema", "doctor", "keys", "bench")
+COMMANDS = (
+    "run",
+    "status",
+    "demo",
+    "predict",
+    "check",
+    "plugins",
+    "schema",
+    "doctor",
+    "keys",
+    "dataset",
+    "train",
+    "export",
+    "evaluate",
+    "bench",
+)
 """Subcommands in the order of the help text; each is a module with `register(app)`."""
 
 HELP = """Facial-expression analytics on video.

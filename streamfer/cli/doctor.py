@@ -139,24 +139,22 @@ def _plugins(what: str) -> Iterator[Finding]:
 
 
 def _models(what: str) -> Iterator[Finding]:
-    from streamfer.inference.litert import verified
+    from streamfer.inference.card import read_card
     from streamfer.plugins import Registry, build, spec_of
 
     registry = Registry.discover()
     for registered in registry.all():
-        for card in registered.component.model_files:
+        for named in registered.component.model_files:
             try:
-                facts, model = verified(card)
+                card = read_card(named)
+                model = card.model.read()
                 build(spec_of(registered, {}))
             except StreamferError as error:
                 yield Finding(what, "note", f"{registered.name}: {error}")
                 continue
-            digest = str(facts["sha256"])[:12]
-            yield Finding(
-                what,
-                "ok",
-                f"{registered.name}: {len(model) / 1000:,.0f} kB, sha256 {digest}… as its card says",
-            )
+            size = f"{len(model) / 1000:,.0f} kB"
+            text = f"{registered.name} {card.version}: {size}, sha256 as its card says"
+            yield Finding(what, "ok", text)
     build(spec_of(registry.get("detector", "yunet"), {}))
     yield Finding(what, "ok", "yunet: sha256 as expected")
 
@@ -170,7 +168,8 @@ def _training(what: str) -> Iterator[Finding]:
         yield Finding(
             what,
             "note",
-            "TensorFlow is not installed; only training needs it (pip install 'streamfer\\[train]')",
+            "TensorFlow is not installed; only training and 'runtime: tensorflow' need it (pip install "
+            "'streamfer\\[train]')",
         )
 
 

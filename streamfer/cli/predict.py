@@ -18,6 +18,15 @@ def register(app: typer.Typer) -> None:
     def predict(
         pictures: Annotated[list[Path], typer.Argument(metavar="PICTURE…", help="JPEG, PNG, … files.")],
         classifier: Annotated[str, typer.Option("--classifier", "-c", metavar="NAME")] = "cnn",
+        model: Annotated[
+            Path | None,
+            typer.Option(
+                "--model",
+                "-m",
+                metavar="CARD",
+                help="The card.json of an exported model (default: the one that the classifier ships).",
+            ),
+        ] = None,
         as_json: Annotated[bool, typer.Option("--json", help="One line of JSON per picture.")] = False,
     ) -> None:
         """Name the expressions of the faces in pictures.
@@ -36,7 +45,7 @@ def register(app: typer.Typer) -> None:
         failures = []
         for picture in pictures:
             try:
-                faces = classify(picture, classifier=classifier)
+                faces = classify(picture, classifier=classifier, model=model)
             except UsageError as error:
                 failures.append(str(error))
                 continue

@@ -12,9 +12,11 @@ from typing import Any
 
 from pydantic import BaseModel
 
+from streamfer.api import ServedModel
 from streamfer.config.document import Document
 from streamfer.config.errors import Key, dotted
 from streamfer.config.model import FolderKeys, SinkConfig, StreamConfig
+from streamfer.inference.card import in_package
 from streamfer.plugins import ComponentSpec
 
 _NOTHING = object()
@@ -29,12 +31,15 @@ def absolute(path: Path, base: Path) -> Path:
 def absolute_options(model: BaseModel, data: Mapping[str, Any], base: Path) -> dict[str, Any]:
     """Options (JSON values) of a validated model with every path in them absolute, defaults included.
 
-    A path is what the model holds as a `pathlib.Path`, and an option that is called `path`.
+    A path is what the model holds as a `pathlib.Path`, an option that is called `path`, and the `model` of a
+    network unless it is PACKAGE:PATH.
     """
     result = dict(data)
     for name, info in type(model).model_fields.items():
         key, value = info.alias or name, getattr(model, name)
         if name == "path" and isinstance(value, str) and "://" not in value:
+            value = Path(value)
+        if name == "model" and isinstance(model, ServedModel) and value and in_package(value) is None:
             value = Path(value)
         changed = _absolute(value, data.get(key), base)
         if changed is not _NOTHING:

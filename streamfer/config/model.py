@@ -173,7 +173,8 @@ class TrackerConfig:
 
 @dataclass(frozen=True)
 class ClassifierConfig:
-    """One classifier; `label` is its name in the results, `crop` and `labels` are from its registration."""
+    """One classifier; `label` is its name in the results, `crop` and `labels` are from its registration, or
+    from the card of the model that a network serves."""
 
     label: str
     spec: ComponentSpec

@@ -10,6 +10,7 @@ from streamfer.plugins.registry import (
     Origin,
     Registered,
     Registry,
+    load_network,
     option_keys,
     spec_of,
 )
@@ -26,6 +27,7 @@ __all__ = [
     "Registry",
     "build",
     "load_local",
+    "load_network",
     "local_module_name",
     "option_keys",
     "resolve",

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from importlib.metadata import EntryPoint, entry_points
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,9 +14,10 @@ import pluggy
 from pydantic import BaseModel
 
 from streamfer import hookspecs
-from streamfer.api import KINDS, Component, Kind
+from streamfer.api import KINDS, Component, Kind, ServedModel
 from streamfer.errors import UsageError
-from streamfer.plugins.spec import ComponentSpec, describe, load_local
+from streamfer.plugins.spec import ComponentSpec, describe, load_local, resolve_function
+from streamfer.types import CropSpec
 
 if TYPE_CHECKING:
     import typer
@@ -68,12 +70,14 @@ class BrokenPlugin:
 
 @dataclass(frozen=True)
 class Registered:
-    """A component that is there. `target` and `options_model` are "module:Class", importable in a worker."""
+    """A component that is there. `target` and `options_model` are "module:Class", importable in a worker;
+    `network`, of a network, is the "module:function" that builds it to be trained."""
 
     component: Component
     target: str
     options_model: str
     origin: Origin
+    network: str | None = None
 
     @property
     def kind(self) -> Kind:
@@ -245,7 +249,24 @@ def _registered(component: Component, module: str, origin: Origin) -> Registered
     if component.kind == "classifier" and not component.labels:
         raise TypeError(f"{what}: a classifier declares its labels")
     target = component.target if component.target[0] != ":" else module + component.target
-    return Registered(component, target, f"{options.__module__}:{options.__qualname__}", origin)
+    model = f"{options.__module__}:{options.__qualname__}"
+    return Registered(component, target, model, origin, _network(component, what, module))
+
+
+def _network(component: Component, what: str, module: str) -> str | None:
+    """Where the function is that builds the network; TypeError says what is wrong with its registration."""
+    network = component.network
+    if network is None:
+        return None
+    if component.kind != "classifier" or not issubclass(component.options, ServedModel):
+        raise TypeError(f"{what}: a network is a classifier whose options are a streamfer.api.ServedModel")
+    if not _TARGET.fullmatch(network.build):
+        raise TypeError(f"{what}: build '{network.build}' is not 'module:function'")
+    if not (isinstance(network.options, type) and issubclass(network.options, BaseModel)):
+        raise TypeError(
+            f"{what}: the network's options {network.options!r} is not a subclass of streamfer.api.Options"
+        )
+    return network.build if network.build[0] != ":" else module + network.build
 
 
 def option_keys(model: type[BaseModel]) -> frozenset[str]:
@@ -254,8 +275,13 @@ def option_keys(model: type[BaseModel]) -> frozenset[str]:
 
 
 def spec_of(registered: Registered, options: dict[str, Any]) -> ComponentSpec:
-    """The spec of a registered component with these options (JSON values, already validated)."""
-    file = registered.origin.file
+    """The spec of a registered component with these options (JSON values, already validated).
+
+    A network whose options name no model gets the plugin's own, if it ships one.
+    """
+    component, file = registered.component, registered.origin.file
+    if component.network is not None and component.model_files and options.get("model") is None:
+        options = {**options, "model": component.model_files[0]}
     return ComponentSpec(
         kind=registered.kind,
         name=registered.name,
@@ -264,3 +290,19 @@ def spec_of(registered: Registered, options: dict[str, Any]) -> ComponentSpec:
         options=options,
         plugin_file=str(file) if file else None,
     )
+
+
+def load_network(registered: Registered) -> Callable[[Any, CropSpec, int], Any]:
+    """The function that builds a network's Keras model, called as `build(options, crop, labels)`
+    (`streamfer.api.Network`). Its module, and with it Keras, is imported only now.
+
+    UsageError if the classifier is no network or Keras is not installed, StartError if the module cannot be
+    imported or the function is not there.
+    """
+    what = f"the {registered.kind} '{registered.name}'"
+    if registered.network is None:
+        raise UsageError(f"{what} is no network: there is nothing to train")
+    if find_spec("keras") is None:
+        raise UsageError(f"{what} is a network, and building it needs keras: pip install 'streamfer[train]'")
+    file = registered.origin.file
+    return resolve_function(registered.network, [file] if file else [])

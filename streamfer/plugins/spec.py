@@ -7,7 +7,7 @@ import importlib
 import importlib.util
 import re
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -61,14 +61,27 @@ def build(spec: ComponentSpec) -> Any:
 
 def resolve(target: str, local_files: Sequence[Path] = ()) -> type:
     """The class that "module:Class" names, importing only its module; StartError if it is not there."""
+    found = _find(target, local_files)
+    if not isinstance(found, type):
+        raise StartError(f"{target} is not a class; repair or reinstall the plugin")
+    return found
+
+
+def resolve_function(target: str, local_files: Sequence[Path] = ()) -> Callable[..., Any]:
+    """The same for the function that "module:function" names."""
+    found = _find(target, local_files)
+    if not callable(found):
+        raise StartError(f"{target} is not a function; repair or reinstall the plugin")
+    return found
+
+
+def _find(target: str, local_files: Sequence[Path]) -> object:
     module_name, _, qualified = target.partition(":")
     found: object = _import(target, module_name, local_files)
     for part in qualified.split("."):
         if not hasattr(found, part):
             raise StartError(f"{target}: {module_name} has no '{qualified}'; repair or reinstall the plugin")
         found = getattr(found, part)
-    if not isinstance(found, type):
-        raise StartError(f"{target} is not a class; repair or reinstall the plugin")
     return found
 
 

@@ -1,1 +1,1 @@
-"""Training, exporting and evaluating the classifiers that streamfer ships: `python -m streamfer.training`."""
+"""Data sets, training, evaluation and export of the networks that classify faces."""

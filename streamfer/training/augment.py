@@ -14,7 +14,7 @@ from streamfer.training.recipe import AugmentOptions
 class Augment(keras.layers.Layer):  # type: ignore[misc]  # keras has no types
     """Changes each image of a batch its own way while training, and none otherwise.
 
-    float32 (n, h, w, 1), 0..255 → the same. Works on every Keras backend. It computes in float32 whatever the
+    float32 (n, h, w, c), 0..255 → the same. Works on every Keras backend. It computes in float32 whatever the
     policy of the model: bfloat16 cannot tell neighbouring gray levels apart.
     """
 

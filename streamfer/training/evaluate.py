@@ -1,101 +1,288 @@
-"""Measures an exported classifier on a split: accuracy, macro F1, calibration."""
+"""Measures what is served: a classifier's own `predict`, on the rows of one split of labelled faces."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from streamfer.api import ServedModel
 from streamfer.errors import StartError, UsageError
-from streamfer.inference.litert import verified
-from streamfer.training.data import Dataset
-from streamfer.types import LABELS
+from streamfer.inference.card import ModelCard, ModelFile, read_card, served_file
+from streamfer.plugins import ComponentSpec, Registry, build, spec_of
+from streamfer.training.dataset import FERPLUS_NAMES, SPLITS, TRAINING, Dataset
+from streamfer.training.metrics import measure
+from streamfer.training.speed import ms_per_face
+from streamfer.types import CropSpec
 
-Metrics = dict[str, float]
-"""n, accuracy, macro_f1, ece of one set of rows; all but n in 0..1."""
+_BATCH = 64
 
-WITHOUT_DUPLICATES = "PrivateTest_without_train_duplicates"
-"""The PrivateTest rows whose image does not stand in Training too."""
+TIE = "tie"
+"""Stands for the majority of FER+ votes where no name has more votes than every other."""
 
 
-def evaluate(card: Path, data: Dataset) -> dict[str, Metrics]:
-    """Run a card's model over PublicTest and PrivateTest; returns what the card's `metrics` holds.
+@dataclass(frozen=True, eq=False)
+class Served:
+    """A classifier as the service runs it. `card` and `file` are those of the model that it serves, None for
+    a classifier that is no network."""
 
-    PrivateTest is taken raw, as results are published, and without the images that the model was trained on.
-    Raises `UsageError` when the file is not the one that the card describes, or a split is empty.
+    spec: ComponentSpec
+    crop: CropSpec
+    labels: tuple[str, ...]
+    predict: Callable[[NDArray[np.uint8]], NDArray[np.float32]]
+    card: ModelCard | None = None
+    file: ModelFile | None = None
+
+    @property
+    def title(self) -> str:
+        """Its name, and the version of its model: "cnn 1.1.0"."""
+        return f"{self.spec.name} {self.card.version}" if self.card else self.spec.name
+
+    @property
+    def facts(self) -> Mapping[str, Any]:
+        """The card as JSON values; empty without one."""
+        return self.card.raw if self.card else {}
+
+
+@dataclass(frozen=True, eq=False)
+class Evaluation:
+    """What was measured: `figures`, JSON values as docs/evaluation.md lists them, and what they stand on.
+
+    `rows` (n,) are the rows of the split, `data` holds only them; `truth` (n,) are their labels and
+    `probabilities` (n, k) the answers, both by the classifier's k labels.
     """
-    return measure(verified_model(card), data)
+
+    served: Served
+    rows: NDArray[np.intp]
+    data: Dataset
+    truth: NDArray[np.intp]
+    probabilities: NDArray[np.float32]
+    figures: dict[str, Any]
 
 
-def measure(model: bytes, data: Dataset) -> dict[str, Metrics]:
-    """As `evaluate`, for the bytes of a LiteRT model."""
-    predict = interpreter(model)
-    sets = {split: data.rows(split) for split in ("PublicTest", "PrivateTest")}
-    sets[WITHOUT_DUPLICATES] = data.unseen_rows("PrivateTest")
-    for name, rows in sets.items():
-        if not len(rows):
-            raise UsageError(f"{data.name}: no rows in {name}")
-    return {name: metrics(predict(data.inputs(rows)), data.labels[rows]) for name, rows in sets.items()}
+def open_classifier(
+    name: str, model: str | None = None, runtime: str | None = None, plugins: Sequence[Path] = ()
+) -> Served:
+    """A classifier, installed or of the local files `plugins`, built.
 
-
-def verified_model(card: Path) -> bytes:
-    """The model file that a card names; raises `UsageError` when it is not the one the card describes."""
-    try:
-        return verified(str(card))[1]
-    except StartError as error:
-        raise UsageError(str(error)) from error
-
-
-def interpreter(model: bytes) -> Callable[[NDArray[np.float32]], NDArray[np.float32]]:
-    """A LiteRT model as a function: float32 (n, h, w, c) → float32 (n, labels).
-
-    On one thread and one image at a time, which is how the service runs it.
+    `model` and `runtime` are options of `streamfer.api.ServedModel`, None for their defaults.
+    `UsageError` for a name that is not there, `StartError` for a model that is not there or cannot run.
     """
-    try:
-        from ai_edge_litert.interpreter import Interpreter
-    except ImportError:  # the training environment may have TensorFlow only
-        import tensorflow as tf
-
-        Interpreter = tf.lite.Interpreter
-    litert = Interpreter(model_content=model, num_threads=1)
-    litert.allocate_tensors()
-    source = litert.get_input_details()[0]["index"]
-    answer = litert.get_output_details()[0]["index"]
-
-    def predict(images: NDArray[np.float32]) -> NDArray[np.float32]:
-        rows: list[Any] = []
-        for image in images:
-            litert.set_tensor(source, image[None])
-            litert.invoke()
-            rows.append(litert.get_tensor(answer)[0])
-        return np.array(rows, np.float32).reshape(len(images), len(LABELS))
-
-    return predict
+    registered = Registry.discover(plugins).get("classifier", name)
+    component = registered.component
+    chosen = {key: value for key, value in (("model", model), ("runtime", runtime)) if value}
+    if component.network is None and chosen:
+        raise UsageError(f"classifier '{name}' is no network: it takes no --model and no --runtime")
+    spec = spec_of(registered, chosen)
+    predict = build(spec).predict
+    if component.network is None:
+        return Served(spec, component.crop, component.labels, predict)
+    options = ServedModel.model_validate(spec.options)
+    card = read_card(str(options.model))
+    return Served(spec, card.crop, card.labels, predict, card, served_file(card, options))
 
 
-def metrics(probabilities: NDArray[np.float32], labels: NDArray[np.uint8]) -> Metrics:
-    """Figures for probabilities (n, 7) against labels (n,).
+def evaluate(
+    served: Served,
+    data: Dataset,
+    split: str,
+    *,
+    resamples: int = 1000,
+    seed: int = 0,
+    timed: bool = True,
+    advance: Callable[[int], object] = lambda _: None,
+) -> Evaluation:
+    """Run the classifier over one split and measure it.
 
-    `macro_f1` is the mean of the F1 of the labels that occur or are answered. `ece` is the expected
-    calibration error over 15 equal bins of confidence (Guo et al. 2017).
+    `timed`: also measure the time per face, which takes some seconds. `advance` is called after each batch
+    with the number of its faces.
+    `UsageError` for a split that is unknown or empty and for labels that the classifier does not have.
     """
-    answers, confidence = probabilities.argmax(axis=1), probabilities.max(axis=1)
-    right = answers == labels
-    scores = []
-    for label in np.union1d(answers, labels):
-        hits = int((right & (labels == label)).sum())
-        scores.append(2 * hits / (int((answers == label).sum()) + int((labels == label).sum())))
-    bins = np.minimum((confidence * 15).astype(int), 14)
-    gaps = [
-        abs(right[bins == b].mean() - confidence[bins == b].mean()) * (bins == b).mean()
-        for b in np.unique(bins)
-    ]
-    return {
-        "n": len(labels),
-        "accuracy": round(float(right.mean()), 4),
-        "macro_f1": round(float(np.mean(scores)), 4),
-        "ece": round(float(np.sum(gaps)), 4),
+    rows = data.rows(split)
+    if not len(rows):
+        there = ", ".join(f"{name} {len(data.rows(name)):,}" for name in SPLITS if len(data.rows(name)))
+        raise UsageError(f"{data.name}: no rows in {split}; choose with --split from what it has: {there}")
+    places = _label_places(served, data)
+    chosen = data.take(rows)
+    truth = places[chosen.labels]
+    probabilities = _predict(served, chosen.images, advance)
+
+    def figures_of(mask: NDArray[np.bool_]) -> dict[str, Any]:
+        return measure(probabilities[mask], truth[mask], served.labels, resamples=resamples, seed=seed)
+
+    all_rows = figures_of(np.ones(len(rows), np.bool_))
+    unseen = np.isin(rows, data.unseen_rows(split))
+    # Without a Training split nobody knows what the classifier has seen; and all of Training, it has.
+    comparable = len(data.rows(TRAINING)) and unseen.any()
+    without = figures_of(unseen) if comparable else None
+    macs = served.facts.get("macs")
+    figures = {
+        "classifier": served.spec.name,
+        "split": split,
+        **{key: all_rows[key] for key in ("n", "accuracy")},
+        "accuracy_without_duplicates": without and without["accuracy"],
+        **{key: all_rows[key] for key in ("ece", "auc")},
+        "ms_per_face": ms_per_face(served.spec, served.crop) if timed else None,
+        **{key: all_rows[key] for key in ("macro", "weighted", "per_class", "confusion_matrix")},
+        "labels": list(served.labels),
+        "ferplus": None
+        if chosen.votes is None
+        else _ferplus(chosen.votes, probabilities, served.labels, resamples, seed),
+        "parameters": served.facts.get("parameters"),
+        "flops": None if macs is None else 2 * macs,
+        "size_bytes": served.file.path.stat().st_size if served.file else None,
+        "data": {"name": data.name, "rows": len(data), "sha256": data.sha256},
+        "model": _model(served),
+        "without_duplicates": without,
+        "notes": _notes(served, data, split),
+        "seed": seed,
+        "resamples": resamples,
+        "streamfer": version("streamfer"),
     }
+    return Evaluation(served, rows, chosen, truth, probabilities, figures)
+
+
+def majority(votes: NDArray[np.uint8]) -> list[str]:
+    """For each row of FER+ votes (n, 10) the name with the most votes, of all ten; `TIE` if several have."""
+    most = votes.max(axis=1, keepdims=True)
+    single = (votes == most).sum(axis=1) == 1
+    return [
+        FERPLUS_NAMES[best] if alone else TIE
+        for best, alone in zip(votes.argmax(axis=1), single, strict=True)
+    ]
+
+
+def fitted(images: NDArray[np.uint8], crop: CropSpec) -> NDArray[np.uint8]:
+    """Images uint8 (n, height, width, 1 or 3) as the classifier's crops; untouched if they are that already.
+
+    Resampled as `streamfer.preprocess` does: by averaging where they shrink, else linearly.
+    """
+    if images.shape[1:] == tuple(crop):
+        return images
+    import cv2
+
+    _, height, width, channels = images.shape
+    shrinks = crop.height * crop.width < height * width
+    found = np.empty((len(images), *crop), np.uint8)
+    for image, out in zip(images, found, strict=True):
+        part: Any = cv2.cvtColor(image, cv2.COLOR_RGB2GRAY) if channels > crop.channels else image
+        if (height, width) != (crop.height, crop.width):
+            how = cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR
+            part = cv2.resize(part, (crop.width, crop.height), interpolation=how)
+        if channels < crop.channels:
+            part = cv2.cvtColor(part, cv2.COLOR_GRAY2RGB)
+        out[:] = part.reshape(crop)
+    return found
+
+
+def replace_file(path: Path, content: bytes) -> None:
+    """Write a file in one step: `path` is the old one or the whole new one. Raises OSError."""
+    draft = path.with_name(f".{path.name}.draft")
+    try:
+        draft.write_bytes(content)
+        draft.replace(path)
+    finally:
+        draft.unlink(missing_ok=True)
+
+
+def _label_places(served: Served, data: Dataset) -> NDArray[np.intp]:
+    """For each of the data's labels its place among the classifier's."""
+    name, known = served.spec.name, served.labels
+    if unknown := [one for one in data.label_names if one not in known]:
+        common = [one for one in known if one in data.label_names]
+        raise UsageError(
+            f"{data.name}: labels that the classifier '{name}' does not have: {', '.join(unknown)} "
+            f"(it has {', '.join(known)}); "
+            + (
+                f"import the data with --classes {','.join(common)}"
+                if common
+                else "evaluate it on data with its labels"
+            )
+        )
+    return np.array([known.index(one) for one in data.label_names], np.intp)
+
+
+def _predict(
+    served: Served, images: NDArray[np.uint8], advance: Callable[[int], object]
+) -> NDArray[np.float32]:
+    answers = []
+    for first in range(0, len(images), _BATCH):
+        crops = fitted(images[first : first + _BATCH], served.crop)
+        answer = np.asarray(served.predict(crops), np.float32)
+        if answer.shape != (len(crops), len(served.labels)) or not np.isfinite(answer).all():
+            raise StartError(
+                f"classifier '{served.spec.name}': {answer.shape} answers for {len(crops)} faces and "
+                f"{len(served.labels)} labels; expected one finite probability for each label"
+            )
+        answers.append(answer)
+        advance(len(crops))
+    return np.concatenate(answers)
+
+
+def _ferplus(
+    votes: NDArray[np.uint8],
+    probabilities: NDArray[np.float32],
+    labels: tuple[str, ...],
+    resamples: int,
+    seed: int,
+) -> dict[str, Any]:
+    """Accuracy against what most voters say, on the rows where that is one of the labels."""
+    names = majority(votes)
+    rows = [row for row, name in enumerate(names) if name in labels]
+    left_out = Counter(name for name in names if name not in labels)
+    accuracy = None
+    if rows:
+        truth = np.array([labels.index(names[row]) for row in rows])
+        accuracy = measure(probabilities[rows], truth, labels, resamples=resamples, seed=seed)["accuracy"]
+    return {"n": len(rows), "accuracy": accuracy, "left_out": dict(sorted(left_out.items()))}
+
+
+def _model(served: Served) -> dict[str, Any] | None:
+    if served.card is None or served.file is None:
+        return None
+    return {
+        "version": served.card.version,
+        "file": served.file.path.name,
+        "sha256": served.file.sha256,
+        "runtime": served.spec.options.get("runtime", "litert"),
+    }
+
+
+def _notes(served: Served, data: Dataset, split: str) -> list[str]:
+    """What a reader of the figures must know about this data and this classifier."""
+    notes = []
+    if extra := [one for one in served.labels if one not in data.label_names]:
+        notes.append(
+            f"The data has no rows for {', '.join(extra)}: such an answer is wrong whatever the row shows; "
+            "probabilities are as served, not renormalised."
+        )
+    if data.images.shape[1:] != tuple(served.crop):
+        notes.append(
+            f"The faces ({_size(data.images.shape[1:])}) were brought to the classifier's crop "
+            f"({_size(served.crop)})."
+        )
+    if split == TRAINING:
+        notes.append("Measured on Training, whose rows the classifier may have been fitted to.")
+    elif not len(data.rows(TRAINING)):
+        notes.append("The data has no Training rows, so nothing is known of duplicates.")
+    trained_on = served.facts.get("data")
+    if trained_on and trained_on.get("sha256") != data.sha256:
+        notes.append(
+            f"The model was trained on other data ({trained_on.get('name')}); which of these rows stand "
+            "there too is not known."
+        )
+    notes += [f"Import of the data: {note}." for note in data.about.get("notes", ())]
+    if skipped := len(data.about.get("skipped", ())):
+        notes.append(f"Import of the data: {skipped:,} files gave no row.")
+    return notes
+
+
+def _size(shape: tuple[int, ...]) -> str:
+    height, width, channels = shape
+    return f"{width}×{height} {'gray' if channels == 1 else 'RGB'}"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Literal, Self
+from typing import Any, Literal, Self
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
@@ -13,16 +13,6 @@ from streamfer.errors import UsageError
 
 class _Section(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
-
-
-class ModelOptions(_Section):
-    """The network's shape, handed to `build` of the classifier's model.py."""
-
-    widths: tuple[int, ...] = Field(
-        default=(24, 48, 96, 256), description="Channels of each convolution stage."
-    )
-    convolutions: int = Field(default=2, ge=1, le=4, description="3×3 convolutions per stage.")
-    dropout: float = Field(default=0.3, ge=0, lt=1, description="Dropout before the last layer.")
 
 
 class AugmentOptions(_Section):
@@ -37,31 +27,48 @@ class AugmentOptions(_Section):
         default=0.2, ge=0, lt=1, description="Share by which differences from mid-gray change."
     )
     erase: float = Field(
-        default=0.25, ge=0, le=1, description="Share of images that lose one square (Zhong 2017)."
+        default=0.25, ge=0, le=1, description="Share of images that lose one square (Zhong et al. 2020)."
     )
+
+
+class PlateauOptions(_Section):
+    """`schedule: plateau`: the learning rate falls when PublicTest accuracy no longer rises."""
+
+    patience: int = Field(default=5, ge=1, description="Epochs without a new best before the rate falls.")
+    factor: float = Field(default=0.5, gt=0, lt=1, description="What the rate is multiplied by.")
 
 
 class Recipe(_Section):
     """Everything that decides a training run except the data and the machine."""
 
-    name: str = Field(default="cnn", min_length=1)
-    version: str = Field(default="1.0.0", pattern=r"^\d+\.\d+\.\d+$")
-    architecture: str = Field(
-        default="streamfer_classifiers.cnn.model:build",
-        pattern=r"^[\w.]+:\w+$",
-        description="Where the network's `build` is: module:function.",
+    classifier: str = Field(description="Name of a classifier that is a network: `streamfer plugins`.")
+    plugins: tuple[Path, ...] = Field(
+        default=(), description="Local plugin files, as in a configuration; relative to the recipe."
     )
+    version: str = Field(default="1.0.0", pattern=r"^\d+\.\d+\.\d+$", description="Of the model's card.")
     seed: int = Field(default=1, ge=0)
     epochs: int = Field(default=24, ge=1)
     batch_size: int = Field(default=128, ge=1)
-    learning_rate: float = Field(
-        default=2e-3, gt=0, description="Peak, reached after the warm-up; then a cosine to 0."
+    optimizer: Literal["adamw", "adam", "sgd"] = Field(
+        default="adamw",
+        description="AdamW (Loshchilov & Hutter 2019), Adam, or SGD with Nesterov's momentum.",
     )
-    warmup_epochs: float = Field(default=2.0, ge=0)
-    weight_decay: float = Field(
-        default=0.05, ge=0, description="AdamW (Loshchilov & Hutter 2019); kernels only."
+    learning_rate: float = Field(default=2e-3, gt=0, description="The highest, reached after the warm-up.")
+    warmup_epochs: float = Field(default=2.0, ge=0, description="Epochs in which it rises from 0.")
+    schedule: Literal["cosine", "trapezoid", "plateau", "constant"] = Field(
+        default="cosine",
+        description="After the warm-up: half a cosine to 0; constant, and in the last `cooldown_epochs` in a "
+        "line to 0; lower with each plateau; constant.",
     )
-    label_smoothing: float = Field(default=0.1, ge=0, lt=1)
+    cooldown_epochs: float = Field(default=0.0, ge=0)
+    plateau: PlateauOptions = PlateauOptions()
+    early_stopping: int = Field(
+        default=0,
+        ge=0,
+        description="Stop after so many epochs without a new best on PublicTest and take the best; 0: never.",
+    )
+    weight_decay: float = Field(default=0.05, ge=0, description="Of kernels only.")
+    label_smoothing: float = Field(default=0.1, ge=0, lt=1, description="Szegedy et al. 2016.")
     ferplus: float = Field(
         default=0.0, ge=0, le=1, description="Share of the target that comes from FER+ votes."
     )
@@ -69,18 +76,30 @@ class Recipe(_Section):
         default=0.998, ge=0, lt=1, description="Momentum of the averaged weights, per step; 0: off."
     )
     precision: Literal["float32", "mixed_bfloat16"] = "float32"
-    model: ModelOptions = ModelOptions()
+    flip_average: bool = Field(
+        default=False,
+        description="The exported model looks at the face and its mirror image and averages; twice the time.",
+    )
+    model: dict[str, Any] = Field(default_factory=dict, description="The network's own options.")
     augment: AugmentOptions = AugmentOptions()
 
     @model_validator(mode="after")
-    def _warm_up_ends(self) -> Self:
+    def _fits(self) -> Self:
         if self.warmup_epochs >= self.epochs:
             raise ValueError(f"warmup_epochs {self.warmup_epochs:g} must be below epochs {self.epochs}")
+        trapezoid = self.schedule == "trapezoid"
+        if trapezoid and not 0 < self.cooldown_epochs <= self.epochs - self.warmup_epochs:
+            raise ValueError(
+                f"cooldown_epochs {self.cooldown_epochs:g} must be above 0 and at most "
+                f"{self.epochs - self.warmup_epochs:g}, what the warm-up leaves of {self.epochs} epochs"
+            )
+        if self.cooldown_epochs and not trapezoid:
+            raise ValueError("cooldown_epochs belongs to schedule: trapezoid")
         return self
 
 
 def load(path: Path) -> Recipe:
-    """Read a recipe; raises `UsageError` with one line that names the key."""
+    """Read a recipe, or the one in a model's card.json; `UsageError` is one line that names the key."""
     try:
         content = yaml.safe_load(path.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError) as error:
@@ -88,8 +107,16 @@ def load(path: Path) -> Recipe:
     except yaml.YAMLError as error:
         raise UsageError(f"{path}: not YAML: {' '.join(str(error).split())}") from error
     try:
-        return Recipe.model_validate({} if content is None else content)
+        if isinstance(content, dict) and "sha256" in content:  # a card
+            content = content.get("recipe")
+        recipe = Recipe.model_validate({} if content is None else content)
     except ValidationError as error:
-        first = error.errors()[0]
-        key = ".".join(str(part) for part in first["loc"]) or "recipe"
-        raise UsageError(f"{path}: {key}: {first['msg']}") from error
+        raise UsageError(f"{path}: {first_problem(error, 'recipe')}") from error
+    return recipe.model_copy(update={"plugins": tuple(path.parent / file for file in recipe.plugins)})
+
+
+def first_problem(error: ValidationError, what: str) -> str:
+    """The first of pydantic's complaints as "key: complaint"; `what` stands for the whole."""
+    first = error.errors()[0]
+    key = ".".join(str(part) for part in first["loc"]) or what
+    return f"{key}: {first['msg'].removeprefix('Value error, ')}"

@@ -1,13 +1,12 @@
-"""Trains a classifier by its recipe, one resumable epoch at a time, and leaves a Keras model."""
+"""Trains a network by its recipe, one resumable epoch at a time, and leaves a Keras model."""
 
 from __future__ import annotations
 
-import importlib
 import math
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import keras
 import numpy as np
@@ -15,172 +14,200 @@ from numpy.typing import NDArray
 
 from streamfer.errors import UsageError
 from streamfer.training.augment import Augment
-from streamfer.training.data import FERPLUS_TO_LABEL, Dataset
+from streamfer.training.dataset import FERPLUS_NAMES, PUBLIC, TRAINING, Dataset
+from streamfer.training.networks import Blueprint, find
 from streamfer.training.recipe import Recipe
 from streamfer.training.run import Checkpoint, RunFolder
-from streamfer.types import LABELS
+from streamfer.training.schedule import Watch, learning_rate
+from streamfer.types import CropSpec
 
 
-def train(recipe: Recipe, data: Dataset, out: Path, report: Callable[[str], None] = print) -> Path:
-    """Train by `recipe` into the folder `out` and return the path of the Keras model (logits, float32).
+class Progress(Protocol):
+    """What is told of a run while it goes on."""
 
-    A run that was cut off goes on after its last complete epoch. Decisions are to be made on PublicTest,
-    which the history shows for the averaged weights; PrivateTest is not looked at.
+    def begin(self, done: int, epochs: int, steps: int) -> None:
+        """`done` of `epochs` epochs are complete; each has `steps` steps."""
+
+    def step(self, loss: float, accuracy: float) -> None:
+        """One more step; both are means over the epoch so far."""
+
+    def epoch(self, row: dict[str, Any]) -> None:
+        """One more epoch is complete and safe on disk; `row` is what the history has of it."""
+
+
+def train(recipe: Recipe, data: Dataset, out: Path, progress: Progress) -> RunFolder:
+    """Train by `recipe` into the folder `out`, which then holds the Keras model (logits, float32).
+
+    A run that was cut off goes on after its last complete epoch. Decisions (early stopping, plateaus, what to
+    train for how long) are made on PublicTest, by the averaged weights; PrivateTest is not looked at.
     """
+    blueprint = find(recipe.classifier, recipe.model, recipe.plugins)
+    recipe = recipe.model_copy(update={"model": blueprint.options.model_dump(mode="json")})
     folder = RunFolder(out)
+    run = _Run(recipe, blueprint, data)
     folder.claim(recipe, data)
-    keras.utils.set_random_seed(recipe.seed)
-    rows = data.training_rows()
-    if not len(rows):
-        raise UsageError(f"{data.name}: no usable row in Training")
-    images, wanted = data.inputs(rows), targets(data, rows, recipe)
-    public = data.rows("PublicTest")
-
-    model, averaged = _build(recipe, recipe.precision), _build(recipe, "float32")
-    trainer = _trainer(recipe, model, math.ceil(len(rows) / recipe.batch_size))
-    ema = _Average(model, recipe.ema)
-    state = [*trainer.variables, *trainer.optimizer.variables]  # with the states of the random generators
-    done, seconds = _resume(folder, state, ema)
-
-    for epoch in range(done, recipe.epochs):
+    last = folder.restore()
+    if last is None:
+        last = run.checkpoint(0, 0.0)
+    else:
+        run.restore(last)
+    progress.begin(last.epoch, recipe.epochs, run.steps)
+    while last.epoch < recipe.epochs and not run.watch.over(recipe, last.epoch):
         started = time.monotonic()
-        order = np.random.default_rng((recipe.seed, epoch)).permutation(len(rows))
-        batches = _Batches(images, wanted, order, recipe.batch_size)
-        log = trainer.fit(batches, shuffle=False, verbose=0, callbacks=[ema]).history
-        averaged.set_weights(ema.weights)
-        accuracy = _accuracy(averaged, data, public)
-        seconds += time.monotonic() - started
-        row = {
-            "epoch": epoch + 1,
-            "loss": round(log["loss"][0], 5),
-            "accuracy": round(log["accuracy"][0], 5),
-            "PublicTest": round(accuracy, 5),
-            "seconds": round(time.monotonic() - started, 1),
-        }
+        row = run.epoch(last.epoch, progress.step)
+        last = run.checkpoint(last.epoch + 1, last.seconds + time.monotonic() - started)
+        row |= {"seconds": round(time.monotonic() - started, 1)}
         folder.record(row)
-        values = [keras.ops.convert_to_numpy(variable) for variable in state]
-        folder.save(Checkpoint(epoch + 1, seconds, values, ema.weights, ema.steps))
-        report("  ".join(f"{key} {value}" for key, value in row.items()))
+        folder.save(last)
+        progress.epoch(row)
+    folder.finish(recipe, data, keras.backend.backend(), last, run.save)
+    return folder
 
-    averaged.set_weights(ema.weights)
-    averaged.save(folder.model)
-    folder.finish(recipe, data, keras.backend.backend(), seconds)
-    return folder.model
+
+class _Run:
+    """The state of a training run: the network, its averaged twin, optimizer and random generators."""
+
+    def __init__(self, recipe: Recipe, blueprint: Blueprint, data: Dataset) -> None:
+        self.recipe, self.data = recipe, data
+        self.rows, self.public = data.training_rows(), data.rows(PUBLIC)
+        for split, rows in ((TRAINING, self.rows), (PUBLIC, self.public)):
+            if not len(rows):
+                raise UsageError(f"{data.name}: no usable row in {split}")
+        empty = sorted(set(range(len(data.label_names))) - set(data.labels[self.rows].tolist()))
+        if empty:
+            raise UsageError(f"{data.name}: no face of class {data.label_names[empty[0]]} in {TRAINING}")
+        self.targets = targets(data, self.rows, recipe)
+        self.steps = math.ceil(len(self.rows) / recipe.batch_size)
+        self.watch = Watch()
+
+        keras.utils.set_random_seed(recipe.seed)
+        height, width, channels = data.images.shape[1:]
+        crop, labels = CropSpec(height, width, channels), len(data.label_names)
+        self._model = blueprint.build(crop, labels, recipe.precision)
+        self._averaged = blueprint.build(crop, labels)
+        self._trainer = _trainer(recipe, self._model)
+        # With the states of the random generators.
+        self._state = [*self._trainer.variables, *self._trainer.optimizer.variables]
+        self._averaged.set_weights(self._model.get_weights())
+        self._averaged_steps = 0
+        self._best: list[NDArray[Any]] = []
+
+    def epoch(self, done: int, report: Callable[[float, float], None]) -> dict[str, Any]:
+        """Train for one epoch after `done` ones; returns its row of the history."""
+        order = np.random.default_rng((self.recipe.seed, done)).permutation(len(self.rows))
+        seen, loss, accuracy = 0, 0.0, 0.0  # train_on_batch tells those of its batch only
+        for step in range(self.steps):
+            chosen = order[step * self.recipe.batch_size : (step + 1) * self.recipe.batch_size]
+            rate = learning_rate(self.recipe, done * self.steps + step, self.steps, self.watch.factor)
+            self._trainer.optimizer.learning_rate = rate
+            images = self.data.inputs(self.rows[chosen])
+            log = self._trainer.train_on_batch(images, self.targets[chosen], return_dict=True)
+            if not math.isfinite(log["loss"]):
+                raise UsageError(
+                    f"the loss of epoch {done + 1} is {float(log['loss'])}: the run has diverged; lower the "
+                    "recipe's learning_rate, or lengthen its warm-up"
+                )
+            self._average()
+            share = len(chosen) / (seen := seen + len(chosen))
+            loss += share * (float(log["loss"]) - loss)
+            accuracy += share * (float(log["accuracy"]) - accuracy)
+            report(loss, accuracy)
+        public = self._accuracy()
+        if self.watch.update(self.recipe, done + 1, public) and self.recipe.early_stopping:
+            self._best = self._averaged.get_weights()
+        return {
+            "epoch": done + 1,
+            "learning_rate": float(f"{rate:.4g}"),
+            "loss": round(loss, 5),
+            "accuracy": round(accuracy, 5),
+            "PublicTest": round(public, 5),
+        }
+
+    def checkpoint(self, epoch: int, seconds: float) -> Checkpoint:
+        values = [keras.ops.convert_to_numpy(variable.value) for variable in self._state]
+        average = self._averaged.get_weights()
+        return Checkpoint(epoch, seconds, self._averaged_steps, values, average, self._best, self.watch)
+
+    def restore(self, last: Checkpoint) -> None:
+        """Set everything as a checkpoint has it."""
+        for variable, value in zip(self._state, last.state, strict=True):
+            variable.assign(value)
+        self._averaged.set_weights(last.average)
+        self._averaged_steps, self._best, self.watch = last.steps, last.best, last.watch
+
+    def save(self, path: Path) -> None:
+        """Write the averaged weights of the last epoch, or of the best one with early stopping."""
+        if self._best:
+            self._averaged.set_weights(self._best)
+        self._averaged.save(path)
+
+    def _average(self) -> None:
+        """Let the averaged weights follow, batch statistics included (Polyak & Juditsky 1992).
+
+        Keras's optimizers have an average too, but overwrite the trained weights with it at the end of each
+        `fit`, and leave the batch statistics out.
+        """
+        self._averaged_steps += 1
+        # A young average forgets faster, or it would stay near the random start.
+        momentum = min(self.recipe.ema, self._averaged_steps / (10 + self._averaged_steps))
+        for average, weight in zip(self._averaged.weights, self._model.weights, strict=True):
+            average.assign(average + (1 - momentum) * (keras.ops.cast(weight, average.dtype) - average))
+
+    def _accuracy(self) -> float:
+        right = 0
+        for start in range(0, len(self.public), 256):
+            rows = self.public[start : start + 256]
+            answers = self._averaged.predict_on_batch(self.data.inputs(rows)).argmax(axis=1)
+            right += int((answers == self.data.labels[rows]).sum())
+        return right / len(self.public)
 
 
 def targets(data: Dataset, rows: NDArray[np.intp], recipe: Recipe) -> NDArray[np.float32]:
-    """What the network is to answer: float32 (len(rows), 7), each row a distribution.
+    """What the network is to answer: float32 (len(rows), labels), each row a distribution.
 
-    The label, mixed with the share of FER+ votes for the seven expressions where there are any, then smoothed
+    The label, mixed with the share of FER+ votes for the data's classes where there are any, then smoothed
     (Szegedy et al. 2016).
     """
-    target: NDArray[Any] = np.eye(len(LABELS), dtype=np.float32)[data.labels[rows]]
+    classes = len(data.label_names)
+    target: NDArray[Any] = np.eye(classes, dtype=np.float32)[data.labels[rows]]
     if recipe.ferplus:
         if data.votes is None:
-            raise UsageError(f"{data.name}: the recipe asks for FER+ votes (ferplus) and the file has none")
+            raise UsageError(f"{data.name}: the recipe asks for FER+ votes (ferplus) and the data has none")
         votes = np.zeros_like(target)
-        votes[:, FERPLUS_TO_LABEL] = data.votes[rows, : len(FERPLUS_TO_LABEL)]
+        for column, name in enumerate(FERPLUS_NAMES):
+            if name in data.label_names:
+                votes[:, data.label_names.index(name)] = data.votes[rows, column]
         total = votes.sum(axis=1, keepdims=True)
         voted = np.where(total > 0, votes / np.maximum(total, 1), target)
         target = (1 - recipe.ferplus) * target + recipe.ferplus * voted
-    smoothed: NDArray[Any] = (1 - recipe.label_smoothing) * target + recipe.label_smoothing / len(LABELS)
+    smoothed: NDArray[Any] = (1 - recipe.label_smoothing) * target + recipe.label_smoothing / classes
     return smoothed.astype(np.float32)
 
 
-class _Batches(keras.utils.PyDataset):  # type: ignore[misc]  # keras has no types
-    """One epoch's batches in a given order."""
-
-    def __init__(
-        self,
-        images: NDArray[np.float32],
-        wanted: NDArray[np.float32],
-        order: NDArray[np.intp],
-        size: int,
-    ) -> None:
-        super().__init__()
-        self.images, self.wanted, self.order, self.size = images, wanted, order, size
-
-    def __len__(self) -> int:
-        return math.ceil(len(self.order) / self.size)
-
-    def __getitem__(self, index: int) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-        rows = self.order[index * self.size : (index + 1) * self.size]
-        return self.images[rows], self.wanted[rows]
-
-
-class _Average(keras.callbacks.Callback):  # type: ignore[misc]  # keras has no types
-    """An exponential moving average of all weights, batch statistics included (Polyak & Juditsky 1992).
-
-    Keras's optimizers have one too, but overwrite the trained weights with it at the end of each `fit`, and
-    leave the batch statistics out.
-    """
-
-    def __init__(self, network: keras.Model, momentum: float) -> None:
-        super().__init__()
-        self.network, self.momentum = network, momentum
-        self.weights: list[NDArray[Any]] = [weight.copy() for weight in network.get_weights()]
-        self.steps = 0
-
-    def on_train_batch_end(self, batch: int, logs: dict[str, Any] | None = None) -> None:
-        self.steps += 1
-        # A young average forgets faster, or it would stay near the random start.
-        momentum = min(self.momentum, self.steps / (10 + self.steps))
-        for average, weight in zip(self.weights, self.network.get_weights(), strict=True):
-            average += (1 - momentum) * (weight - average)
-
-
-def _build(recipe: Recipe, precision: str) -> keras.Model:
-    module, _, function = recipe.architecture.partition(":")
-    try:
-        build = getattr(importlib.import_module(module), function)
-    except (ImportError, AttributeError) as error:
-        raise UsageError(f"architecture {recipe.architecture}: {error}") from error
-    try:
-        return build(**recipe.model.model_dump(), labels=len(LABELS), precision=precision)
-    except (TypeError, ValueError) as error:  # Keras explains itself at length; its first line says it
-        raise UsageError(f"model: {str(error).partition(chr(10))[0]}") from error
-
-
-def _trainer(recipe: Recipe, model: keras.Model, steps: int) -> keras.Model:
-    """The model with augmentation in front, ready for `fit` with `steps` batches an epoch."""
+def _trainer(recipe: Recipe, model: keras.Model) -> keras.Model:
+    """The model with augmentation in front, ready for steps of training."""
     augment = Augment(recipe.augment, recipe.seed)
     trainer = keras.Sequential([keras.Input(model.input_shape[1:]), augment, model])
+    # Only TensorFlow has a choice, and there XLA compiles for long and was no faster on a CPU.
+    compiled = False if keras.backend.backend() == "tensorflow" else "auto"
     trainer.compile(
-        optimizer=_optimizer(recipe, steps),
+        optimizer=_optimizer(recipe),
         loss=keras.losses.CategoricalCrossentropy(from_logits=True),
         metrics=["accuracy"],
-        jit_compile=False,  # XLA compiles for long and was no faster on a CPU
+        jit_compile=compiled,
     )
     trainer.optimizer.build(trainer.trainable_variables)
     return trainer
 
 
-def _resume(folder: RunFolder, state: list[Any], ema: _Average) -> tuple[int, float]:
-    """Set everything as the last checkpoint has it, if any; returns the epochs done and their seconds."""
-    last = folder.restore()
-    if last is None:
-        return 0, 0.0
-    for variable, value in zip(state, last.state, strict=True):
-        variable.assign(value)
-    ema.weights, ema.steps = last.average, last.steps
-    return last.epoch, last.seconds
-
-
-def _optimizer(recipe: Recipe, steps: int) -> keras.optimizers.Optimizer:
-    warmup = round(recipe.warmup_epochs * steps)
-    rate = keras.optimizers.schedules.CosineDecay(
-        initial_learning_rate=recipe.learning_rate / max(warmup, 1),
-        decay_steps=recipe.epochs * steps - warmup,
-        warmup_target=recipe.learning_rate,
-        warmup_steps=warmup,
-    )
-    optimizer = keras.optimizers.AdamW(rate, weight_decay=recipe.weight_decay)
-    optimizer.exclude_from_weight_decay(var_names=["bias", "gamma", "beta"])
+def _optimizer(recipe: Recipe) -> keras.optimizers.Optimizer:
+    rate, decay = recipe.learning_rate, recipe.weight_decay or None
+    optimizers = {
+        "adamw": lambda: keras.optimizers.AdamW(rate, weight_decay=recipe.weight_decay),
+        "adam": lambda: keras.optimizers.Adam(rate, weight_decay=decay),
+        "sgd": lambda: keras.optimizers.SGD(rate, momentum=0.9, nesterov=True, weight_decay=decay),
+    }
+    optimizer = optimizers[recipe.optimizer]()
+    if recipe.weight_decay:
+        optimizer.exclude_from_weight_decay(var_names=["bias", "gamma", "beta"])
     return optimizer
-
-
-def _accuracy(model: keras.Model, data: Dataset, rows: NDArray[np.intp]) -> float:
-    if not len(rows):
-        return math.nan
-    answers = model.predict(data.inputs(rows), batch_size=256, verbose=0).argmax(axis=1)
-    return float((answers == data.labels[rows]).mean())

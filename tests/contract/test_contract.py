@@ -12,7 +12,14 @@ from numpy.typing import NDArray
 
 from streamfer.data import sample_clip
 from streamfer.plugins import Registered, Registry, build, option_keys, spec_of
-from streamfer.testing import check_classifier, check_detector, check_sink, check_source, check_tracker
+from streamfer.testing import (
+    check_classifier,
+    check_detector,
+    check_network,
+    check_sink,
+    check_source,
+    check_tracker,
+)
 
 REGISTRY = Registry.discover()
 OURS = [one for one in REGISTRY.all() if one.origin.distribution == "streamfer"]
@@ -46,6 +53,11 @@ def test_nothing_of_ours_is_broken() -> None:
 def test_classifier(component: Registered) -> None:
     registration = component.component
     check_classifier(lambda: make(component), registration.crop, registration.labels)
+
+
+@pytest.mark.parametrize("component", [one for one in OURS if one.network], ids=lambda one: one.name)
+def test_network(component: Registered) -> None:
+    check_network(component)
 
 
 @of_kind("detector")

@@ -19,6 +19,8 @@ from tests.service import ROOT, SAMPLE, lines, streamfer
 
 EXAMPLE = ROOT / "examples" / "streamfer-example"
 PRIOR = ROOT / "examples" / "prior.py"
+NETWORK = ROOT / "examples" / "network.py"
+CARD = ROOT / "plugins" / "streamfer_classifiers" / "cnn" / "card.json"
 DOCS = (ROOT / "docs" / "config.md", ROOT / "docs" / "plugins.md", EXAMPLE / "README.md")
 
 
@@ -51,7 +53,11 @@ def folder(tmp_path: Path) -> Path:
     (tmp_path / "recordings").mkdir()
     for name in ("clip.mp4", "door.mkv", "recordings/monday.mp4", "recordings/tuesday.mp4"):
         shutil.copy(SAMPLE, tmp_path / name)
-    shutil.copy(PRIOR, tmp_path)
+    for plugin in (PRIOR, NETWORK):
+        shutil.copy(plugin, tmp_path)
+    for model in ("tiny", "mine"):
+        (tmp_path / "models" / model).mkdir(parents=True)
+        shutil.copy(CARD, tmp_path / "models" / model)
     return tmp_path
 
 
@@ -184,7 +190,8 @@ def blocks(path: Path, language: str) -> list[str]:
     return [text for of, text in fences if of == language]
 
 
-YAML = [(path, block) for path in DOCS for block in blocks(path, "yaml")]
+YAML = [(path, block) for path in DOCS for block in blocks(path, "yaml") if "version: 1\n" in block]
+RECIPES = [block for path in DOCS for block in blocks(path, "yaml") if "version: 1\n" not in block]
 
 
 @pytest.mark.parametrize(
@@ -202,7 +209,17 @@ def test_yaml_in_the_docs_is_right_or_as_wrong_as_it_says(
         assert done.returncode == 0, done.stderr
 
 
+@pytest.mark.parametrize("block", RECIPES)
+def test_a_recipe_in_the_docs_is_right(block: str, folder: Path) -> None:
+    from streamfer.training import networks, recipe
+
+    (folder / "recipe.yaml").write_text(block)
+    found = recipe.load(folder / "recipe.yaml")
+    assert networks.find(found.classifier, found.model, found.plugins).name == found.classifier
+
+
 def test_each_document_has_configurations() -> None:
+    assert RECIPES
     assert {path for path, _ in YAML} == set(DOCS)
 
 
@@ -211,6 +228,7 @@ def test_code_in_the_docs_is_that_of_the_examples() -> None:
     shown = dict(re.findall(r"^<!-- (\S+) -->\n```\w+\n(.*?)^```$", text, re.DOTALL | re.MULTILINE))
     files = [
         PRIOR,
+        NETWORK,
         EXAMPLE / "pyproject.toml",
         EXAMPLE / "tests" / "test_example.py",
         *(EXAMPLE / "src").rglob("*.py"),

@@ -29,7 +29,6 @@ def test_it_holds_the_plugins_the_weights_and_the_sample_clip_and_nothing_else(w
         "streamfer/data/sample.mp4",
         "streamfer_classifiers/cnn/cnn.tflite",
         "streamfer_classifiers/cnn/card.json",
-        "streamfer_classifiers/cnn/recipe.yaml",
     ):
         assert wanted in names
     tops = {name.split("/")[0] for name in names}

@@ -23,11 +23,13 @@ from streamfer.plugins import (
     Registry,
     build,
     load_local,
+    load_network,
     local_module_name,
     option_keys,
     resolve,
     spec_of,
 )
+from streamfer.types import CropSpec
 
 SOUND = """
 from pathlib import Path
@@ -231,6 +233,91 @@ def test_a_local_file_that_cannot_be_loaded_is_reported(
     assert str(broken).startswith(f"{file}: ")
     assert cause in broken.cause
     assert local_module_name(file) not in sys.modules
+
+
+# ---- networks ----------------------------------------------------------------------------------------------
+
+NETWORK = """
+from streamfer.api import Component, Network, Options, network
+from streamfer.hookspecs import hookimpl
+
+class Shape(Options):
+    width: int = 3
+
+def make(options, crop, labels):
+    return options.width, crop, labels
+
+@hookimpl
+def streamfer_components():
+    return [{registration}]
+"""
+SOUND_NETWORK = 'network("net", "made for a test", build=":make", options=Shape{more})'
+
+
+def network_file(path: Path, registration: str = SOUND_NETWORK, more: str = "") -> Path:
+    return write(path / "net.py", NETWORK.format(registration=registration.format(more=more)))
+
+
+def test_a_network_of_a_local_file_can_be_built(tmp_path: Path) -> None:
+    found = Registry.discover([network_file(tmp_path)]).get("classifier", "net")
+    assert found.component.network is not None
+    made = load_network(found)(found.component.network.options(), CropSpec(), 4)
+    assert made == (3, CropSpec(), 4)
+    assert (found.target, found.options_model) == (
+        "streamfer.inference.network:NetworkClassifier",
+        "streamfer.api:ServedModel",
+    )
+
+
+def test_a_network_is_given_its_own_model_unless_another_is_named(tmp_path: Path) -> None:
+    bare = Registry.discover([network_file(tmp_path)]).get("classifier", "net")
+    assert spec_of(bare, {}).options == {}
+    (tmp_path / "b").mkdir()
+    file = network_file(tmp_path / "b", more=', card="a.package:card.json"')
+    found = Registry.discover([file]).get("classifier", "net")
+    assert spec_of(found, {"runtime": "litert"}).options == {
+        "runtime": "litert",
+        "model": "a.package:card.json",
+    }
+    assert spec_of(found, {"model": None}).options == {"model": "a.package:card.json"}
+    assert spec_of(found, {"model": "other.json"}).options == {"model": "other.json"}
+
+
+@pytest.mark.parametrize(
+    ("registration", "cause"),
+    [
+        ('network("net", "", build="make")', "build 'make' is not 'module:function'"),
+        ('network("net", "", build=":make", options=dict)', "the network's options <class 'dict'> is not"),
+        (
+            'Component("classifier", "net", "", ":make", labels=("a",), network=Network(":make"))',
+            "a network is a classifier whose options are a streamfer.api.ServedModel",
+        ),
+    ],
+)
+def test_a_network_that_is_registered_wrongly(tmp_path: Path, registration: str, cause: str) -> None:
+    (broken,) = Registry.discover([network_file(tmp_path, registration)]).broken
+    assert "classifier 'net': " in broken.cause and cause in broken.cause
+
+
+def test_a_network_that_cannot_be_built_is_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for build_function, said in (
+        (":nothing", "has no 'nothing'; repair or reinstall the plugin"),
+        ("no_such_module:make", "cannot import no_such_module:make: ModuleNotFoundError: No module named"),
+        ("streamfer.types:LABELS", "streamfer.types:LABELS is not a function"),
+    ):
+        folder = tmp_path / build_function.strip(":").replace(":", "_")
+        folder.mkdir()
+        registered = Registry.discover(
+            [network_file(folder, f'network("net", "", build="{build_function}")')]
+        ).get("classifier", "net")
+        with pytest.raises(StartError, match=said):
+            load_network(registered)
+    yunet = Registry.discover().get("detector", "yunet")
+    with pytest.raises(UsageError, match="the detector 'yunet' is no network: there is nothing to train"):
+        load_network(yunet)
+    monkeypatch.setitem(sys.modules, "keras", None)
+    with pytest.raises(UsageError, match=r"needs keras: pip install 'streamfer\[train\]'"):
+        load_network(registered)
 
 
 # ---- in a worker -------------------------------------------------------------------------------------------

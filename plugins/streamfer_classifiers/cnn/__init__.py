@@ -4,33 +4,29 @@ from __future__ import annotations
 
 from pydantic import Field
 
-from streamfer.api import Component, Options
+from streamfer.api import Component, Options, network
 from streamfer.hookspecs import hookimpl
-from streamfer.types import LABELS, CropSpec
-
-CARD = "streamfer_classifiers.cnn:card.json"
 
 
 class CnnOptions(Options):
-    """A convolutional network on one face crop."""
+    """The shape of the network."""
 
-    model: str = Field(
-        CARD, description="model card to serve, PACKAGE:PATH or a file (default: the one shipped)"
+    widths: tuple[int, ...] = Field(
+        (24, 48, 96, 256), min_length=1, description="channels of each stage of convolutions"
     )
+    convolutions: int = Field(2, ge=1, le=4, description="3×3 convolutions per stage")
+    dropout: float = Field(0.3, ge=0, lt=1, description="dropout before the last layer")
 
 
 @hookimpl
 def streamfer_components() -> list[Component]:
     """The `cnn` classifier."""
     return [
-        Component(
-            "classifier",
+        network(
             "cnn",
             "Convolutional network on one face crop, trained on FER2013",
-            "streamfer_classifiers.cnn.classifier:Cnn",
-            CnnOptions,
-            crop=CropSpec(48, 48, 1),
-            labels=LABELS,
-            model_files=(CARD,),
+            build="streamfer_classifiers.cnn.model:build",
+            options=CnnOptions,
+            card="streamfer_classifiers.cnn:card.json",
         )
     ]

@@ -7,44 +7,34 @@ from typing import Any
 import keras
 from keras import layers, ops
 
+from streamfer.types import CropSpec
+from streamfer_classifiers.cnn import CnnOptions
+
 STD_FLOOR = 8.0
 """Gray levels. A flatter image is not stretched to full contrast: that would only amplify its noise."""
 
 
-def build(
-    widths: tuple[int, ...] = (24, 48, 96, 256),
-    convolutions: int = 2,
-    dropout: float = 0.3,
-    labels: int = 7,
-    size: int = 48,
-    precision: str = "float32",
-) -> keras.Model:
-    """Gray faces float32 (n, size, size, 1), 0..255 → logits float32 (n, labels).
+def build(options: CnnOptions, crop: CropSpec, labels: int) -> keras.Model:
+    """Faces float32 (n, height, width, channels), 0..255 → logits float32 (n, labels).
 
-    Each stage is `convolutions` times 3×3 convolution, batch normalisation (Ioffe & Szegedy 2015) and ReLU,
-    then 2×2 max pooling, after VGG (Simonyan & Zisserman 2015); global average pooling (Lin et al. 2014)
-    feeds one dense layer. The first, high-resolution stage is narrow because it costs most. `precision` is a
-    Keras dtype policy for the stages; normalisation of the input and the logits stay in float32.
+    Each stage is `options.convolutions` times 3×3 convolution, batch normalisation (Ioffe & Szegedy 2015)
+    and ReLU, then 2×2 max pooling, after VGG (Simonyan & Zisserman 2015); global average pooling (Lin et al.
+    2014) feeds one dense layer. The first, high-resolution stage is narrow because it costs most. The stages
+    follow Keras's dtype policy; normalisation of the input and the logits are float32 in any case.
     """
-    images = keras.Input((size, size, 1), dtype="float32", name="faces")
+    images = keras.Input((crop.height, crop.width, crop.channels), dtype="float32", name="faces")
     x = _standardise(images)
-    for stage, width in enumerate(widths, start=1):
-        for step in range(1, convolutions + 1):
+    for stage, width in enumerate(options.widths, start=1):
+        for step in range(1, options.convolutions + 1):
             name = f"stage{stage}_{step}"
             x = layers.Conv2D(
-                width,
-                3,
-                padding="same",
-                use_bias=False,
-                kernel_initializer="he_normal",
-                dtype=precision,
-                name=f"{name}_conv",
+                width, 3, padding="same", use_bias=False, kernel_initializer="he_normal", name=f"{name}_conv"
             )(x)
-            x = layers.BatchNormalization(momentum=0.9, dtype=precision, name=f"{name}_norm")(x)
-            x = layers.ReLU(dtype=precision, name=f"{name}_relu")(x)
-        x = layers.MaxPooling2D(2, dtype=precision, name=f"stage{stage}_pool")(x)
+            x = layers.BatchNormalization(momentum=0.9, name=f"{name}_norm")(x)
+            x = layers.ReLU(name=f"{name}_relu")(x)
+        x = layers.MaxPooling2D(2, name=f"stage{stage}_pool")(x)
     x = layers.GlobalAveragePooling2D(dtype="float32", name="pool")(x)
-    x = layers.Dropout(dropout, dtype="float32", name="dropout")(x)
+    x = layers.Dropout(options.dropout, dtype="float32", name="dropout")(x)
     logits = layers.Dense(labels, dtype="float32", name="logits")(x)
     return keras.Model(images, logits, name="cnn")
 
