@@ -81,7 +81,8 @@ def register(app: typer.Typer) -> None:
                 _check_writable(report / "index.html", f"--report {report}")
                 from streamfer.training.report import write_report
             from streamfer.training.evaluate import evaluate as measure
-            from streamfer.training.evaluate import open_classifier, replace_file
+            from streamfer.training.evaluate import open_classifier
+            from streamfer.training.files import replace_file
 
             served = open_classifier(classifier, model, runtime, plugin or ())
             faces = read_faces(data)

@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from streamfer.errors import UsageError
+from streamfer.training.files import replaced
 
 TRAINING, PUBLIC, PRIVATE = "Training", "PublicTest", "PrivateTest"
 SPLITS = (TRAINING, PUBLIC, PRIVATE)
@@ -140,13 +141,10 @@ def save(data: Dataset, path: Path) -> None:
     for name in _OPTIONAL:
         if (column := getattr(data, name)) is not None:
             columns[name] = column
-    draft = path.with_name(f".{path.name}.draft")
     try:
-        with draft.open("wb") as file:
+        with replaced(path) as draft, draft.open("wb") as file:
             np.savez_compressed(file, head=np.frombuffer(json.dumps(head).encode(), np.uint8), **columns)
-        draft.replace(path)
     except OSError as error:
-        draft.unlink(missing_ok=True)
         raise UsageError(f"{path}: cannot be written: {error.strerror or error}") from error
 
 

@@ -181,16 +181,6 @@ def fitted(images: NDArray[np.uint8], crop: CropSpec) -> NDArray[np.uint8]:
     return found
 
 
-def replace_file(path: Path, content: bytes) -> None:
-    """Write a file in one step: `path` is the old one or the whole new one. Raises OSError."""
-    draft = path.with_name(f".{path.name}.draft")
-    try:
-        draft.write_bytes(content)
-        draft.replace(path)
-    finally:
-        draft.unlink(missing_ok=True)
-
-
 def _label_places(served: Served, data: Dataset) -> NDArray[np.intp]:
     """For each of the data's labels its place among the classifier's."""
     name, known = served.spec.name, served.labels

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from streamfer.errors import UsageError
 from streamfer.training.dataset import PRIVATE, PUBLIC, Dataset
+from streamfer.training.files import replace_file
 from streamfer.training.litert import convert, count_macs, fit_temperature, interpreter, served
 from streamfer.training.metrics import measure
 from streamfer.training.run import RunFolder
@@ -98,10 +99,10 @@ def export(
             path = out / f"{name}.keras"
             model.save(path)
             card["keras"] = {"file": path.name, "sha256": hashlib.sha256(path.read_bytes()).hexdigest()}
-        _write(out / str(card["file"]), chosen)
-        _write(out / "card.json", (_to_json(card) + "\n").encode())
+        replace_file(out / str(card["file"]), chosen)
+        replace_file(out / "card.json", (_to_json(card) + "\n").encode())
         if (readme := out / "README.md").exists():
-            _write(readme, with_figures(readme.read_text(encoding="utf-8"), card).encode())
+            replace_file(readme, with_figures(readme.read_text(encoding="utf-8"), card).encode())
     except OSError as error:
         raise UsageError(
             f"{out}: cannot be written: {error.strerror or error}; name another --out"
@@ -247,10 +248,3 @@ def _to_json(card: dict[str, Any]) -> str:
     for index, row in enumerate(rows):
         text = text.replace(f'"row {index}"', row)
     return text
-
-
-def _write(path: Path, content: bytes) -> None:
-    """Replace the file in one step: a service that starts meanwhile sees the old or the new one."""
-    draft = path.with_name(f".{path.name}.draft")
-    draft.write_bytes(content)
-    draft.replace(path)

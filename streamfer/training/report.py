@@ -6,7 +6,8 @@ from pathlib import Path
 
 from streamfer.errors import UsageError
 from streamfer.training import report_plots as plots
-from streamfer.training.evaluate import Evaluation, replace_file
+from streamfer.training.evaluate import Evaluation
+from streamfer.training.files import replace_file
 from streamfer.training.report_page import page
 
 PAGE = "index.html"

@@ -13,16 +13,14 @@ import numpy as np
 from streamfer.training.dataset import PRIVATE
 from streamfer.training.evaluate import Evaluation, majority
 from streamfer.training.metrics import text
+from streamfer.training.pages import BASE_STYLE
 
 MISTAKES = 32
 """How many of the most confident mistakes are shown."""
 
-_STYLE = """
-:root { color-scheme: light; }
-body { margin: 0 auto; max-width: 60rem; padding: 2rem 1.25rem 4rem; background: #fff; color: #1a1a1a;
-  font: 16px/1.5 system-ui, "Segoe UI", "Liberation Sans", "DejaVu Sans", sans-serif; }
-h1 { font-size: 1.7rem; line-height: 1.25; margin: 0 0 .25rem; }
-h2 { font-size: 1.25rem; margin: 2.75rem 0 .5rem; padding-top: .75rem; border-top: 1px solid #ddd; }
+_STYLE = (
+    BASE_STYLE
+    + """
 p { margin: .5rem 0; max-width: 46rem; }
 .quiet { color: #555; }
 .tiles { display: grid; grid-template-columns: repeat(auto-fit, minmax(10.5rem, 1fr)); gap: .75rem;
@@ -30,8 +28,6 @@ p { margin: .5rem 0; max-width: 46rem; }
 .tiles div { border: 1px solid #d5d5d5; border-radius: 6px; padding: .7rem .9rem; }
 .tiles strong { display: block; font-size: 1.55rem; font-weight: 600; line-height: 1.3; }
 .tiles span { display: block; color: #555; font-size: .85rem; }
-.wide { overflow-x: auto; }
-table { border-collapse: collapse; margin: .75rem 0; font-variant-numeric: tabular-nums; font-size: .93rem; }
 th, td { padding: .3rem .9rem .3rem 0; text-align: right; white-space: nowrap;
   border-bottom: 1px solid #e5e5e5; }
 th:first-child, td:first-child { text-align: left; font-weight: 400; }
@@ -44,6 +40,7 @@ thead th, thead th:first-child { font-weight: 600; border-bottom: 1px solid #888
 .faces b { font-weight: 600; }
 ul { padding-left: 1.2rem; max-width: 46rem; }
 """
+)
 
 
 def page(evaluation: Evaluation, pictures: Mapping[str, bytes]) -> str:

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from streamfer.errors import UsageError
 from streamfer.training.dataset import Dataset
+from streamfer.training.files import replaced
 from streamfer.training.recipe import Recipe
 from streamfer.training.schedule import Watch, same_until
 
@@ -82,7 +83,8 @@ class RunFolder:
             wanted["replanned"] = found["replanned"]
             if not same_until(before, recipe, done):
                 wanted["replanned"].append({"epochs": before.epochs, "until": done})
-        _replace(self._plan, lambda draft: _dump(draft, wanted))
+        with replaced(self._plan) as draft:
+            _dump(draft, wanted)
 
     def _compare(self, found: dict[str, Any], wanted: dict[str, Any]) -> None:
         here, new = found["data"], wanted["data"]
@@ -168,8 +170,7 @@ class RunFolder:
     ) -> None:
         """Have `save` write the model to the path it is given, and then write what its card will tell of the
         run; this marks the run as complete."""
-        draft = self.model.with_name("draft.keras")  # Keras goes by the name's ending
-        self._keep(self.model, save, "the model", last.epoch, draft)
+        self._keep(self.model, save, "the model", last.epoch)
         summary = {
             "recipe": recipe.model_dump(mode="json", exclude={"plugins"}),
             "labels": list(data.label_names),
@@ -189,27 +190,17 @@ class RunFolder:
         }
         self._keep(self.summary, lambda file: _dump(file, summary), "run.json", last.epoch)
 
-    def _keep(
-        self, path: Path, write: Callable[[Path], None], what: str, safe: int, draft: Path | None = None
-    ) -> None:
+    def _keep(self, path: Path, write: Callable[[Path], None], what: str, safe: int) -> None:
         """Write a file by way of a draft; a full disk is one line that says which epochs are safe."""
         try:
-            _replace(path, write, draft)
+            with replaced(path, path.suffix) as draft:  # Keras goes by the name's ending
+                write(draft)
         except OSError as error:
             kept = f"epochs 1 to {safe} are safe" if safe else "nothing is lost but this epoch"
             raise UsageError(
                 f"{path}: {what} cannot be written: {error.strerror or error}; {kept}: free some space and "
                 "run the same command again"
             ) from error
-
-
-def _replace(path: Path, write: Callable[[Path], None], draft: Path | None = None) -> None:
-    draft = draft or path.with_name(f".{path.name}.draft")
-    try:
-        write(draft)
-        draft.replace(path)
-    finally:
-        draft.unlink(missing_ok=True)
 
 
 def _dump(path: Path, content: dict[str, Any]) -> None:

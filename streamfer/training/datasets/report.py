@@ -14,6 +14,8 @@ from streamfer.training.dataset import SPLITS, Dataset
 from streamfer.training.datasets import pictures
 from streamfer.training.datasets.findings import Findings, Rows
 from streamfer.training.datasets.importing import Imported
+from streamfer.training.files import replace_file
+from streamfer.training.pages import BASE_STYLE
 
 PAGE = "index.html"
 
@@ -22,17 +24,12 @@ GROUPS = 12
 _MEMBERS = 8
 """How many pictures of a group are shown."""
 
-_STYLE = """
-:root { color-scheme: light; }
-body { margin: 0 auto; max-width: 60rem; padding: 2rem 1.25rem 4rem; background: #fff; color: #1a1a1a;
-  font: 16px/1.5 system-ui, "Segoe UI", "Liberation Sans", "DejaVu Sans", sans-serif; }
-h1 { font-size: 1.7rem; line-height: 1.25; margin: 0 0 .25rem; }
-h2 { font-size: 1.25rem; margin: 2.75rem 0 .5rem; padding-top: .75rem; border-top: 1px solid #ddd; }
+_STYLE = (
+    BASE_STYLE
+    + """
 h3 { font-size: 1rem; margin: 1.75rem 0 .25rem; }
 p, ul { margin: .5rem 0; max-width: 46rem; }
 .quiet { color: #555; overflow-wrap: anywhere; }
-.wide { overflow-x: auto; }
-table { border-collapse: collapse; margin: .75rem 0; font-variant-numeric: tabular-nums; font-size: .93rem; }
 th, td { padding: .3rem .9rem .3rem 0; text-align: right; border-bottom: 1px solid #e5e5e5; }
 th:first-child, td:first-child, .files td { text-align: left; font-weight: 400; overflow-wrap: anywhere; }
 thead th { font-weight: 600; border-bottom: 1px solid #888; }
@@ -43,6 +40,7 @@ thead th { font-weight: 600; border-bottom: 1px solid #888; }
 figure { margin: 0; width: 5.2rem; font-size: .72rem; line-height: 1.3; overflow-wrap: anywhere; }
 figure img { display: block; width: 100%; aspect-ratio: 1; object-fit: contain; background: #eee; }
 """
+)
 
 
 def write_report(imported: Imported, folder: Path) -> Path:
@@ -51,14 +49,11 @@ def write_report(imported: Imported, folder: Path) -> Path:
     `UsageError` if it cannot be written.
     """
     page = folder / PAGE
-    draft = folder / f".{PAGE}.draft"
     content = _page(imported).encode("utf-8", "backslashreplace")
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        draft.write_bytes(content)
-        draft.replace(page)
+        replace_file(page, content)
     except OSError as error:
-        draft.unlink(missing_ok=True)
         raise UsageError(f"--report {folder}: cannot be written: {error.strerror or error}") from error
     return page
 
