@@ -81,17 +81,19 @@ def test_it_is_served_in_a_pipeline(folder: Path, runtime: str) -> None:
 served: dict[str, list[dict[str, Any]]] = {}
 
 
-def test_it_is_evaluated(folder: Path) -> None:
+@pytest.mark.parametrize("runtime", ["litert", "tensorflow"])
+def test_it_is_evaluated(folder: Path, runtime: str) -> None:
     done = streamfer(
         *("evaluate", "--classifier", "tiny", "--model", "model/card.json", "--data", "bars.npz"),
-        *("--plugin", "tiny.py", "--split", "PublicTest", "--json", "-"),
+        *("--plugin", "tiny.py", "--split", "PublicTest", "--runtime", runtime, "--no-timing", "--json", "-"),
         cwd=folder,
     )
     assert done.returncode == 0, done.stderr
     found = json.loads(done.stdout)
     card = json.loads((folder / "model/card.json").read_text())
-    assert found["n"] == 20
-    assert found["accuracy"]["value"] == pytest.approx(card["metrics"]["PublicTest"]["accuracy"]["value"])
+    assert found["n"] == 20 and found["model"]["runtime"] == runtime
+    stated = card["weights"]["PublicTest_accuracy"]["int8" if runtime == "litert" else "keras"]
+    assert found["accuracy"]["value"] == pytest.approx(stated, abs=1e-4)
 
 
 @pytest.mark.parametrize(
