@@ -5,8 +5,9 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check
 PYTEST_ARGS ?=
 JOBS ?= 2
 MINUTES ?= 20
+DATA ?= fer2013.npz
 
-.PHONY: help demo setup test lint format bench bench-live bench-scrape soak docs dashboards build clean
+.PHONY: help demo setup test lint format bench bench-live bench-scrape soak reproduce models docs dashboards build clean
 
 help:  ## what there is
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -40,6 +41,12 @@ bench-scrape: .venv/setup.stamp  ## measure what a scrape costs; writes benchmar
 
 soak: .venv/setup.stamp  ## 20 minutes of kills, stalls and overload (longer: make soak MINUTES=600)
 	$(BIN)/python -m tests.soak --minutes $(MINUTES)
+
+reproduce: .venv/setup.stamp  ## run the literature's experiments again (a day; resumable): DATA=… CKPLUS=…
+	$(BIN)/python -m benchmarks.reproduction --data $(DATA) $(if $(CKPLUS),--ckplus $(CKPLUS))
+
+models: .venv/setup.stamp  ## compare the shipped models on FER2013 (DATA=…); writes docs/models.md
+	$(BIN)/python docs/make_models.py $(DATA)
 
 docs: .venv/setup.stamp  ## write docs/metrics.md from the code
 	$(BIN)/python docs/make_metrics.py

@@ -15,8 +15,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from streamfer.plugins import Registry, build, spec_of
 from streamfer.preprocess import FITTED_SIZE, sharpness
+from streamfer.training.evaluate import open_classifier
 
 FACE_SHARE = 39 / FITTED_SIZE
 """Width of the box that YuNet finds in a FER2013 image, as a share of the image."""
@@ -49,7 +49,7 @@ def main() -> None:
     with np.load(args.data) as data:
         chosen = data["usage"] == 1
         images, labels = data["images"][chosen], data["labels"][chosen]
-    classifier = build(spec_of(Registry.discover().get("classifier", args.classifier), {}))
+    classifier = open_classifier(args.classifier)
 
     def row(name: str, degraded: list[NDArray[np.uint8]]) -> None:
         crops = np.stack(degraded)[..., None]

@@ -8,11 +8,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Literal, Protocol
+from typing import Annotated, Any, Literal, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
 
 from streamfer.picture import Picture
 from streamfer.types import LABELS, Box, CropSpec, Detection, Result
@@ -62,6 +62,20 @@ class Network:
 
 
 @dataclass(frozen=True)
+class Published:
+    """What a publication reports for an architecture; `streamfer compare` puts it beside what is measured.
+
+    `accuracy` (0..1) on the `split` that the authors call so; `data` says on what, in words, where that is
+    not FER2013's own split with all seven classes; `source` names authors, title and year.
+    """
+
+    accuracy: float
+    split: Literal["validation", "test"]
+    source: str
+    data: str = "FER2013"
+
+
+@dataclass(frozen=True)
 class Component:
     """A registration: a component's name, what it is, its options, and where its class is found.
 
@@ -91,6 +105,12 @@ class Component:
     """Model cards ("package:path/card.json") whose files `streamfer doctor` verifies."""
     network: Network | None = None
     """Classifiers: what `streamfer train` needs to know; `network` below fills it in."""
+    published: tuple[Published, ...] = ()
+    """Classifiers: what publications report for this architecture."""
+    combines: bool = False
+    """Classifiers: whether this one answers with those of others, which the configuration names. The options
+    then derive from `CombiningOptions`; the class is called with the options and its members, a tuple of
+    `Member`. Crops and labels are those of the members."""
 
 
 # ---- sources -----------------------------------------------------------------------------------------------
@@ -203,11 +223,13 @@ def network(
     options: type[Options] = NoOptions,
     card: str | None = None,
     crop: CropSpec = CropSpec(),  # noqa: B008 - a NamedTuple is immutable
+    published: tuple[Published, ...] = (),
 ) -> Component:
     """The registration of a network as a classifier; its author writes `build` and `options` and no more.
 
     `crop` is what the network is trained on, `card` ("package:path/card.json") the trained model that the
-    plugin ships, if any. The card of the model that is served says which labels it has.
+    plugin ships, if any. The card of the model that is served says which labels it has. `published` is what
+    others report for this architecture.
     """
     return Component(
         "classifier",
@@ -219,19 +241,88 @@ def network(
         labels=LABELS,
         model_files=(card,) if card else (),
         network=Network(build, options),
+        published=published,
     )
 
 
-class Classifier(Protocol):
-    """Names the expression on face crops. Built from its options in a classify worker."""
+class MemberOptions(Options):
+    """One of the classifiers behind a classifier that combines. The member's own options stand beside these
+    keys and are checked as those of a classifier that stands alone."""
 
-    def predict(self, crops: NDArray[np.uint8]) -> NDArray[np.float32]:
+    model_config = ConfigDict(extra="allow")
+
+    name: str = Field(description="the classifier component")
+    weight: float = Field(
+        default=1.0,
+        gt=0,
+        allow_inf_nan=False,
+        description="how much its answers count beside the others'",
+    )
+
+
+def _member(value: Any) -> Any:
+    """A member may be its name alone."""
+    if isinstance(value, str):
+        return {"name": value}
+    if not isinstance(value, Mapping | MemberOptions):
+        raise ValueError("expected the name of a classifier, or a mapping with its 'name'")
+    return value
+
+
+def _several(members: tuple[MemberOptions, ...]) -> tuple[MemberOptions, ...]:
+    # Not `min_length`, which says it also of two of which one is wrong.
+    if len(members) < 2:
+        raise ValueError("two members or more are needed; a single classifier is named by itself")
+    return members
+
+
+Members = Annotated[
+    tuple[
+        Annotated[MemberOptions, BeforeValidator(_member, json_schema_input_type=str | MemberOptions)], ...
+    ],
+    AfterValidator(_several),
+    Field(json_schema_extra={"minItems": 2}),
+]
+"""The members in a configuration, each a classifier's name or a mapping."""
+
+
+class CombiningOptions(Options):
+    """Base of the options of classifiers that combine others (`Component.combines`). A class that ships with
+    members of its own gives the field a default."""
+
+    members: Members = Field(description="the classifiers whose answers are combined")
+
+
+class Classifier(Protocol):
+    """Names the expression on face crops. Built from its options in a classify worker.
+
+    A classifier that combines others is called with an array of crops for each distinct crop that its members
+    ask for, in the order in which these first ask for it: `predict(*crops)`. Row i of each shows face i.
+    """
+
+    def predict(self, crops: NDArray[np.uint8], /) -> NDArray[np.float32]:
         """Probabilities (n, labels), rows adding up to 1, for crops uint8 (n, height, width, channels).
 
         The crops are as the registration's `crop` asks, full range, upright, aligned by
         `streamfer.preprocess`. A row depends on its own crop only.
         """
         ...
+
+
+@dataclass(frozen=True)
+class Member:
+    """A classifier that answers behind one that combines, built.
+
+    It wants `crop`; `place` is that crop's among the arrays that `predict` is called with. Its `labels` are
+    those of every other member, perhaps in another order; the answer's are in the order of the first member.
+    """
+
+    name: str
+    weight: float
+    crop: CropSpec
+    place: int
+    labels: tuple[str, ...]
+    classifier: Classifier
 
 
 # ---- sinks -------------------------------------------------------------------------------------------------

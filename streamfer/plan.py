@@ -83,7 +83,7 @@ def make_plan(
             classifier = classifiers[label]
             chosen = number % classifier.workers
             path.add(f"classify {label}[{chosen}]")
-            routes[worker][stream.name].append(Route(label, classify[label, chosen], classifier.crop))
+            routes[worker][stream.name].append(Route(label, classify[label, chosen], classifier.crops))
         capture = CaptureSpec(
             stream.name,
             stream.source,
@@ -115,7 +115,7 @@ def make_plan(
         one = classifiers[label]
         share(
             f"classify {label}[{worker}]",
-            ClassifySpec(endpoint, label, one.spec, one.labels, one.crop, list(sinks.values()), live),
+            ClassifySpec(endpoint, label, one.spec, one.labels, one.crops, list(sinks.values()), live),
         )
     told = {stream.name: list(stream.classifiers) for stream in config.streams}
     for number, sink in enumerate(config.sinks):

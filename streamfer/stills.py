@@ -5,18 +5,19 @@ from __future__ import annotations
 from functools import lru_cache
 from os import PathLike, fspath
 from pathlib import Path
-from typing import Any
+from typing import cast
 
+import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from streamfer.api import Classifier, ServedModel
+from streamfer.api import Classifier, Detector
 from streamfer.detectors import FaceOptions
 from streamfer.errors import UsageError
-from streamfer.inference.card import ModelCard, read_card, served_file
+from streamfer.inference.described import Described, ServedCard, find
 from streamfer.picture import from_bgr
-from streamfer.plugins import Registered, Registry, build, spec_of
-from streamfer.types import CropSpec, Face
+from streamfer.plugins import ComponentSpec, Registered, Registry, build, spec_of
+from streamfer.types import Face
 
 Image = str | PathLike[str] | NDArray[np.uint8]
 
@@ -39,11 +40,16 @@ def predict(
     from streamfer.faces import FaceAnalyser
 
     pixels = _read(Path(image)) if isinstance(image, str | PathLike) else _as_bgr(image, bgr=bgr)
-    chosen, by = _registered(classifier, detector)
-    finder, network, labels, crop, options = _components(chosen, _card(chosen, model), by)
-    analyser = FaceAnalyser(finder, None, [crop], options, width=max(320, min(pixels.shape[1], 640)))
+    registry = _registry(classifier, detector)
+    chosen = _described(registry, classifier, model)
+    labels = chosen.labels
+    finder = _detector(registry.get("detector", detector))
+    network = _classifier(msgspec.json.encode(chosen.spec), chosen.models)
+    width = max(320, min(pixels.shape[1], 640))
+    analyser = FaceAnalyser(finder, None, chosen.crops, FaceOptions(), width=width)
     analysis = analyser.analyse(from_bgr(pixels), seq=0, seconds=0.0)
-    rows = iter(network.predict(analysis.crops[crop]).tolist() if analysis.crops[crop].size else [])
+    crops = [analysis.crops[spec] for spec in chosen.crops]
+    rows = iter(network.predict(*crops).tolist() if crops[0].size else [])
     faces = []
     for found in analysis.faces:
         row = [round(value, 4) for value in next(rows)] if found.status == "ok" else None
@@ -63,39 +69,32 @@ def predict(
 
 
 @lru_cache(maxsize=8)
-def _registered(classifier: str, detector: str) -> tuple[Registered, Registered]:
+def _registry(classifier: str, detector: str) -> Registry:
+    """What is installed; these two are."""
     registry = Registry.discover()
-    return registry.get("classifier", classifier), registry.get("detector", detector)
+    registry.get("classifier", classifier)
+    registry.get("detector", detector)
+    return registry
 
 
-def _card(registered: Registered, model: str | PathLike[str] | None) -> ModelCard | None:
-    """The card of the model that a classifier serves, read anew each time; None if it is no network."""
-    if registered.network is None:
-        if model is not None:
-            raise UsageError(f"the classifier '{registered.name}' is no network: it takes no model")
-        return None
-    named = fspath(model) if model is not None else spec_of(registered, {}).options.get("model")
-    if named is None:
-        raise UsageError(f"the classifier '{registered.name}' ships no trained model: name an exported one")
-    card = read_card(named)
-    served_file(card, ServedModel(model=named))
-    return card
+def _described(registry: Registry, classifier: str, model: str | PathLike[str] | None) -> Described:
+    """The classifier; its cards are read anew each time."""
+    if model is None:
+        return find(registry, classifier)
+    if registry.get("classifier", classifier).network is None:
+        raise UsageError(f"the classifier '{classifier}' is no network: it takes no model")
+    return find(registry, classifier, {"model": fspath(model)})
 
 
 @lru_cache(maxsize=8)
-def _components(
-    classifier: Registered, card: ModelCard | None, detector: Registered
-) -> tuple[Any, Classifier, tuple[str, ...], CropSpec, FaceOptions]:
-    """A detector, a classifier with its labels and crop, and how faces are judged; built once for each state
-    of the card."""
-    described = card or classifier.component
-    return (
-        build(spec_of(detector, {})),
-        build(spec_of(classifier, {"model": str(card.path)} if card else {})),
-        described.labels,
-        described.crop,
-        FaceOptions(),
-    )
+def _detector(registered: Registered) -> Detector:
+    return cast(Detector, build(spec_of(registered, {})))
+
+
+@lru_cache(maxsize=8)
+def _classifier(spec: bytes, models: tuple[ServedCard | None, ...]) -> Classifier:
+    """The classifier of a spec (JSON), built once for each state of its cards."""
+    return cast(Classifier, build(msgspec.json.decode(spec, type=ComponentSpec)))
 
 
 def _read(path: Path) -> NDArray[np.uint8]:

@@ -7,7 +7,7 @@ receiver counts it and drops it.
 
 from __future__ import annotations
 
-from typing import Any, Final, TypeVar
+from typing import Final, TypeVar
 
 import msgspec
 
@@ -16,6 +16,9 @@ from streamfer.types import Count, Face, FaceStatus, Finite, LostReason, StreamS
 VERSION: Final = 1
 MAX_MESSAGE: Final = 16 * 1024 * 1024
 """Bytes; a part larger than this is refused by the socket."""
+MAX_FACE: Final = 512 * 512 * 3
+"""Bytes that all crops of one face for one classifier may have, those of a classifier's members together: one
+crop of the largest network. A frame of 21 such faces still fits a message."""
 
 
 class WireError(ValueError):
@@ -77,7 +80,8 @@ class FoundFace(_Message, frozen=True):
 
 
 class Found(_Message, frozen=True, tag=f"found{VERSION}"):
-    """What detect says of a frame; the crops follow as raw bytes (n, height, width, channels) uint8."""
+    """What detect says of a frame; the crops follow as raw bytes (n, height, width, channels) uint8, for each
+    crop that the classifier wants, in its order."""
 
     frame: Frame
     faces: list[FoundFace]
@@ -283,12 +287,3 @@ def _decode(decoder: msgspec.msgpack.Decoder[_T], payload: bytes) -> _T:
         return decoder.decode(payload)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise WireError(ascii(str(error))[1:201]) from error  # it quotes the message, which may be anything
-
-
-def crops_in(payload: Any, count: int, shape: tuple[int, int, int]) -> Any:
-    """The crops of a `Found` as uint8 (count, height, width, channels); WireError if the size is off."""
-    import numpy as np
-
-    if len(payload) != count * shape[0] * shape[1] * shape[2]:
-        raise WireError(f"{count} crops of {shape} expected, {len(payload)} bytes came")
-    return np.frombuffer(payload, np.uint8).reshape(count, *shape)

@@ -1,6 +1,7 @@
 """Each stage's own work, alone in one process, without messages: what the slowest of them allows at best.
 
-`python -m streamfer.benchmark.alone CLIP FULL_EVERY` prints JSON: milliseconds of wall time per frame.
+`python -m streamfer.benchmark.alone CLIP FULL_EVERY CLASSIFIER` prints JSON: milliseconds of wall time per
+frame.
 """
 
 from __future__ import annotations
@@ -9,7 +10,7 @@ import json
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from itertools import islice
 from pathlib import Path
 
@@ -19,9 +20,9 @@ from streamfer.api import StreamPlan
 from streamfer.detectors import FaceOptions, YuNetOptions
 from streamfer.detectors.yunet import YuNet
 from streamfer.faces import FaceAnalyser
-from streamfer.inference.card import read_card
-from streamfer.inference.litert import LiteRTModel
+from streamfer.inference.described import find
 from streamfer.picture import Picture
+from streamfer.plugins import Registry, build
 from streamfer.shm import Ring, choose_slots
 from streamfer.sinks import JsonlOptions
 from streamfer.sinks.jsonl import JsonlSink
@@ -67,11 +68,10 @@ def pictures(clip: str, count: int) -> list[Picture]:
     return kept
 
 
-def detect(frames: list[Picture], full_every: int) -> None:
+def detect(frames: list[Picture], full_every: int, crops: Sequence[CropSpec]) -> None:
     """Find, follow and cut out the faces."""
-    analyser = FaceAnalyser(
-        YuNet(YuNetOptions()), Sort(SortOptions()), [CropSpec()], FaceOptions(full_every=full_every)
-    )
+    options = FaceOptions(full_every=full_every)
+    analyser = FaceAnalyser(YuNet(YuNetOptions()), Sort(SortOptions()), crops, options)
     for index, picture in enumerate(frames):
         analyser.analyse(picture, seq=index, seconds=index / 25)
 
@@ -91,22 +91,23 @@ def sink(directory: Path) -> None:
     one.close()
 
 
-def main(clip: str, full_every: int) -> dict[str, float]:
+def main(clip: str, full_every: int, classifier: str) -> dict[str, float]:
     """Milliseconds per frame by stage."""
     import cv2
 
     cv2.setNumThreads(1)
     frames = pictures(clip, FRAMES)
-    model = LiteRTModel(read_card("streamfer_classifiers.cnn:card.json"))
-    crop = np.zeros((1, 48, 48, 1), np.uint8)
+    chosen = find(Registry.discover(), classifier)
+    model = build(chosen.spec)
+    crops = [np.zeros((1, *spec), np.uint8) for spec in chosen.crops]
     with tempfile.TemporaryDirectory() as directory:
         return {
             "capture": best_of(3, lambda: capture(clip)),
-            "detect": best_of(3, lambda: detect(frames, full_every)),
-            "classify": best_of(3, lambda: [model.predict(crop) for _ in range(FRAMES)]),
+            "detect": best_of(3, lambda: detect(frames, full_every, chosen.crops)),
+            "classify": best_of(3, lambda: [model.predict(*crops) for _ in range(FRAMES)]),
             "sink": best_of(3, lambda: sink(Path(directory))),
         }
 
 
 if __name__ == "__main__":
-    print(json.dumps(main(sys.argv[1], int(sys.argv[2]))))
+    print(json.dumps(main(sys.argv[1], int(sys.argv[2]), sys.argv[3])))

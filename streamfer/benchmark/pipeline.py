@@ -1,6 +1,6 @@
 """The pipeline as it is: CPU of all its processes and wall time per frame once it flows, and its memory.
 
-`python -m streamfer.benchmark.pipeline CLIP WARM_UP FULL_EVERY` prints JSON.
+`python -m streamfer.benchmark.pipeline CLIP WARM_UP FULL_EVERY CLASSIFIER` prints JSON.
 """
 
 from __future__ import annotations
@@ -63,7 +63,7 @@ class Meter:
         return Path(f"/proc/{pid}/cmdline").read_text().strip("\0 ").removeprefix("streamfer: ")
 
 
-def main(clip: str, warm_up: int, full_every: int) -> dict[str, object]:
+def main(clip: str, warm_up: int, full_every: int, classifier: str) -> dict[str, object]:
     """CPU and wall seconds per frame behind the warm-up, memory in MB (PSS)."""
     with tempfile.TemporaryDirectory() as directory:
         path = Path(directory) / "bench.yaml"
@@ -71,7 +71,7 @@ def main(clip: str, warm_up: int, full_every: int) -> dict[str, object]:
             "version": 1,
             "streams": {"bench": {"path": str(Path(clip).absolute())}},
             "detector": {"full_every": full_every},
-            "classifiers": ["cnn"],
+            "classifiers": [classifier],
             "sinks": [{"name": "jsonl", "path": "results.jsonl"}],
         }
         path.write_text(json.dumps(sections))  # JSON is YAML
@@ -90,4 +90,4 @@ def main(clip: str, warm_up: int, full_every: int) -> dict[str, object]:
 
 
 if __name__ == "__main__":
-    print(json.dumps(main(sys.argv[1], int(sys.argv[2]), int(sys.argv[3]))))
+    print(json.dumps(main(sys.argv[1], int(sys.argv[2]), int(sys.argv[3]), sys.argv[4])))

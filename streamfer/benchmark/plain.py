@@ -1,6 +1,7 @@
-"""The same work in one plain loop: PyAV, YuNet on a 320 pixels wide image, LiteRT; one process, one thread.
+"""The same work in one plain loop: PyAV, YuNet on a 320 pixels wide image, the classifier; one process, one
+thread.
 
-`python -m streamfer.benchmark.plain CLIP WARM_UP` prints JSON: CPU and wall seconds per frame.
+`python -m streamfer.benchmark.plain CLIP WARM_UP CLASSIFIER` prints JSON: CPU and wall seconds per frame.
 """
 
 from __future__ import annotations
@@ -8,27 +9,30 @@ from __future__ import annotations
 import json
 import sys
 import time
+from typing import Any
 
 import av
 import cv2
 import numpy as np
+from numpy.typing import NDArray
 
 from streamfer.detectors import YuNetOptions
 from streamfer.detectors.yunet import YuNet
-from streamfer.inference.card import read_card
-from streamfer.inference.litert import LiteRTModel
+from streamfer.inference.described import find
 from streamfer.picture import Picture
+from streamfer.plugins import Registry, build
 from streamfer.preprocess import align
-from streamfer.types import Box, CropSpec, Detection, Point
+from streamfer.types import Box, Detection, Point
 
 WIDTH = 320
 
 
-def run(clip: str, warm_up: int) -> dict[str, float]:
+def run(clip: str, warm_up: int, classifier: str) -> dict[str, float]:
     """Decode, detect and classify every frame."""
     cv2.setNumThreads(1)
     detector = YuNet(YuNetOptions())
-    model = LiteRTModel(read_card("streamfer_classifiers.cnn:card.json"))
+    chosen = find(Registry.discover(), classifier)
+    model = build(chosen.spec)
     frames = faces = 0
     cpu = wall = 0.0
     with av.open(clip) as container:
@@ -41,12 +45,9 @@ def run(clip: str, warm_up: int) -> dict[str, float]:
                 cpu, wall = time.process_time(), time.perf_counter()
             small = np.asarray(frame.reformat(WIDTH, height, "bgr24", threads=1).to_ndarray(), np.uint8)
             for found in detector.detect(small):
-                plane = frame.planes[0]
-                luma = np.frombuffer(memoryview(plane), np.uint8).reshape(plane.height, plane.line_size)[
-                    :, : plane.width
-                ]
-                crop = align(Picture(luma, luma, luma), _scaled(found, scale), CropSpec())
-                model.predict(crop[None])
+                y, u, v = map(_pixels, frame.planes)
+                face = _scaled(found, scale)
+                model.predict(*(align(Picture(y, u, v), face, spec)[None] for spec in chosen.crops))
                 faces += 1
             frames += 1
     measured = frames - warm_up
@@ -58,6 +59,12 @@ def run(clip: str, warm_up: int) -> dict[str, float]:
     }
 
 
+def _pixels(plane: Any) -> NDArray[np.uint8]:
+    """A plane of a decoded frame, uint8 (height, width), without a copy."""
+    lines = np.frombuffer(memoryview(plane), np.uint8).reshape(plane.height, plane.line_size)
+    return lines[:, : plane.width]
+
+
 def _scaled(found: Detection, scale: float) -> Detection:
     box = Box(*(value * scale for value in found.box))
     if found.landmarks is None:
@@ -67,4 +74,4 @@ def _scaled(found: Detection, scale: float) -> Detection:
 
 
 if __name__ == "__main__":
-    print(json.dumps(run(sys.argv[1], int(sys.argv[2]))))
+    print(json.dumps(run(sys.argv[1], int(sys.argv[2]), sys.argv[3])))

@@ -40,8 +40,11 @@ class Turn:
     windowed: dict[str, Any]
 
 
-def measure(frames: int, clip: Path | None, say: Any) -> tuple[list[Line], list[Line]]:
-    """The ratios, and the raw figures behind them. `clip` is measured instead of a synthetic one.
+def measure(
+    frames: int, clip: Path | None, say: Any, classifier: str = "cnn"
+) -> tuple[list[Line], list[Line]]:
+    """The ratios, and the raw figures behind them. `clip` is measured instead of a synthetic one, with this
+    classifier.
 
     Machines change their pace within seconds: what is compared is measured in turns, and the middle of the
     turns' ratios counts.
@@ -57,16 +60,18 @@ def measure(frames: int, clip: Path | None, say: Any) -> tuple[list[Line], list[
             say(f"turn {number + 1} of {TURNS}: plain loop, each stage alone, pipeline …")
             turns.append(
                 Turn(
-                    child("plain", clip, WARM_UP),
-                    child("alone", clip, 1),
-                    child("pipeline", clip, WARM_UP, 1),
-                    child("pipeline", clip, WARM_UP, default),
+                    child("plain", clip, WARM_UP, classifier),
+                    child("alone", clip, 1, classifier),
+                    child("pipeline", clip, WARM_UP, 1, classifier),
+                    child("pipeline", clip, WARM_UP, default, classifier),
                 )
             )
         say("a hop between two processes …")
         hop = child("hop")
         say("first result …")
-        first = median(first_result(clip, Path(directory) / f"out{number}") for number in range(TURNS))
+        first = median(
+            first_result(clip, Path(directory) / f"out{number}", classifier) for number in range(TURNS)
+        )
     return list(_ratios(turns, default, hop, first)), list(_raw(turns, default, hop))
 
 
@@ -127,11 +132,11 @@ def _at_least(what: str, value: float, limit: float) -> Line:
     return Line(what, f"{value:.2f}", f"at least {limit:g}", value >= limit)
 
 
-def first_result(clip: Path, out: Path) -> float:
+def first_result(clip: Path, out: Path, classifier: str = "cnn") -> float:
     """Seconds from the start of the command to the first line on disk."""
     began = time.perf_counter()
     program = "from streamfer.cli import main; main()"
-    command = [sys.executable, "-c", program, "run", str(clip), "--out", str(out)]
+    command = [sys.executable, "-c", program, "run", str(clip), "--classifier", classifier, "--out", str(out)]
     with subprocess.Popen(command, stderr=subprocess.DEVNULL) as process:
         results = out / "results.jsonl"
         while not (results.exists() and results.stat().st_size):
@@ -145,7 +150,9 @@ def first_result(clip: Path, out: Path) -> float:
     return elapsed
 
 
-def markdown(ratios: list[Line], raw: list[Line], frames: int, clip: Path | None) -> str:
+def markdown(
+    ratios: list[Line], raw: list[Line], frames: int, clip: Path | None, classifier: str = "cnn"
+) -> str:
     """The report."""
     from streamfer import __version__
 
@@ -153,7 +160,7 @@ def markdown(ratios: list[Line], raw: list[Line], frames: int, clip: Path | None
     text = [
         "# Benchmark\n",
         f"streamfer {__version__}, Python {platform.python_version()}, {len(os.sched_getaffinity(0))} cores, "
-        f"{_processor()}; {measured}; one thread a component, JSON Lines "
+        f"{_processor()}; {measured}; classifier {classifier}; one thread a component, JSON Lines "
         f"sink; the median of {TURNS} turns. Written by `make bench`.\n",
         "| what | measured | target | met |",
         "|---|---:|---|---|",

@@ -24,6 +24,7 @@ COMMANDS = (
     "train",
     "export",
     "evaluate",
+    "compare",
     "bench",
 )
 """Subcommands in the order of the help text; each is a module with `register(app)`."""

@@ -22,6 +22,9 @@ def register(app: typer.Typer) -> None:
             Path | None,
             typer.Option(metavar="RECORDING", help="Measure this recording (default: a synthetic one)."),
         ] = None,
+        classifier: Annotated[
+            str, typer.Option("--classifier", "-c", metavar="NAME", help="Measure with this classifier.")
+        ] = "cnn",
         frames: Annotated[int, typer.Option(min=300, help="Frames of the synthetic clip.")] = 1000,
     ) -> None:
         """Measure the pipeline against the same work in one plain loop, one thread a component.
@@ -32,11 +35,14 @@ def register(app: typer.Typer) -> None:
         from rich.console import Console
 
         from streamfer.benchmark.report import markdown, measure
+        from streamfer.inference.described import find
+        from streamfer.plugins import Registry
 
         if clip is not None and not clip.is_file():
             raise UsageError(f"{clip}: no such file")
+        find(Registry.discover(), classifier)
         console = Console(stderr=True, highlight=False)
-        report = markdown(*measure(frames, clip, console.print), frames, clip)
+        report = markdown(*measure(frames, clip, console.print, classifier), frames, clip, classifier)
         typer.echo(report)
         if out is not None:
             out.parent.mkdir(parents=True, exist_ok=True)

@@ -11,7 +11,7 @@ from streamfer.errors import UsageError
 from streamfer.redact import redact
 
 if TYPE_CHECKING:
-    from streamfer.config import Config, StreamConfig
+    from streamfer.config import ClassifierConfig, Config, StreamConfig
 
 
 def register(app: typer.Typer) -> None:
@@ -52,7 +52,7 @@ def summary(config: Config) -> str:
     lines.append(f"tracker     {config.tracker.spec.name}")
     for one in config.classifiers:
         what = f"{one.label}: {one.spec.name}" if one.label != one.spec.name else one.label
-        lines.append(f"classifier  {what}{_workers(one.workers)}")
+        lines.append(f"classifier  {what}{_members(one)}{_workers(one.workers)}")
     for sink in config.sinks:
         what = sink.label if sink.label == sink.spec.name else f"{sink.label}: {sink.spec.name}"
         lines.append(f"sink        {what} {sink.spec.options.get('path', '')}".rstrip())
@@ -81,6 +81,15 @@ def _stream(stream: StreamConfig, config: Config) -> str:
         notes.append(f"classifiers: {', '.join(stream.classifiers)}")
     source = redact(f"{stream.source.name} {where}".strip())
     return f"{stream.name}: {source}" + (f" ({', '.join(notes)})" if notes else "")
+
+
+def _members(classifier: ClassifierConfig) -> str:
+    """With whom a classifier that combines answers, and with which weights."""
+    told = [
+        one.component.name + (f" × {one.weight:g}" if one.weight != 1 else "")
+        for one in classifier.spec.members
+    ]
+    return f" of {', '.join(told)}" if told else ""
 
 
 def _workers(number: int) -> str:

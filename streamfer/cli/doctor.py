@@ -8,11 +8,14 @@ import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import typer
 
 from streamfer.errors import StartError, StreamferError
+
+if TYPE_CHECKING:
+    from streamfer.plugins import Registry
 
 
 @dataclass(frozen=True)
@@ -155,8 +158,25 @@ def _models(what: str) -> Iterator[Finding]:
             size = f"{len(model) / 1000:,.0f} kB"
             text = f"{registered.name} {card.version}: {size}, sha256 as its card says"
             yield Finding(what, "ok", text)
+    for registered in registry.all():
+        if registered.component.combines:
+            yield _members(what, registered.name, registry)
     build(spec_of(registry.get("detector", "yunet"), {}))
     yield Finding(what, "ok", "yunet: sha256 as expected")
+
+
+def _members(what: str, name: str, registry: Registry) -> Finding:
+    """A classifier that combines, with the members that it ships with."""
+    from streamfer.inference.described import find
+    from streamfer.plugins import build
+
+    try:
+        found = find(registry, name)
+        build(found.spec)
+    except StreamferError as error:
+        return Finding(what, "note", str(error))
+    members = ", ".join(one.component.name for one in found.spec.members)
+    return Finding(what, "ok", f"{name}: answers with {members}")
 
 
 def _training(what: str) -> Iterator[Finding]:

@@ -14,7 +14,7 @@ from streamfer.errors import UsageError
 if TYPE_CHECKING:
     from streamfer.training.dataset import Dataset
 
-PACKAGES = ("jax", "keras", "matplotlib", "sklearn", "tensorflow", "torch")
+PACKAGES = ("jax", "keras", "matplotlib", "scipy", "sklearn", "tensorflow", "torch")
 
 
 @contextmanager

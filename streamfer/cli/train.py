@@ -56,12 +56,12 @@ def register(app: typer.Typer) -> None:
             import_keras()
             from streamfer.training.train import train as run
 
-            with _Display(folder) as display:
+            with Display(folder) as display:
                 run(chosen, faces, folder, display)
         typer.echo(f"{folder / 'model.keras'}\nnext: streamfer export {folder} --data {data} --out …")
 
 
-class _Display:
+class Display:
     """A progress bar in a terminal, a line an epoch elsewhere; TensorBoard's events in any case.
 
     Ctrl+C and SIGTERM end the run with one line.
@@ -86,7 +86,7 @@ class _Display:
         self._epochs = self._steps = self._done = self._first = 0
         self._best = 0.0
 
-    def __enter__(self) -> _Display:
+    def __enter__(self) -> Display:
         self._before = {
             number: signal.signal(number, _interrupt) for number in (signal.SIGINT, signal.SIGTERM)
         }

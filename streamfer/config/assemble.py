@@ -5,10 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from streamfer.api import Component, ServedModel
 from streamfer.config import files
+from streamfer.config.classifiers import described
 from streamfer.config.document import Document
-from streamfer.config.entries import Entries, Entry
+from streamfer.config.entries import Entries
 from streamfer.config.errors import Key, dotted, shown, suggest
 from streamfer.config.model import (
     ClassifierConfig,
@@ -27,8 +27,6 @@ from streamfer.config.model import (
 )
 from streamfer.config.streams import NAME_RULE, StreamReader
 from streamfer.detectors import FaceOptions
-from streamfer.errors import StartError
-from streamfer.inference.card import ModelCard, read_card, served_file
 from streamfer.plugins import NAME, Registry
 
 SECTIONS = (
@@ -206,32 +204,10 @@ class _Assembly:
                 )
                 self._document.add(key, text)
             first.setdefault(label, key)
-            one: Component | ModelCard | None = found.registered.component
-            if found.registered.network is not None:
-                one = self._card(found, key)
+            one = described(self._document, self._entries, found, key)
             if one is not None:
-                result.append(ClassifierConfig(label, found.spec, keys.workers, one.crop, one.labels))
+                result.append(ClassifierConfig(label, one.spec, keys.workers, one.crops, one.labels))
         return result
-
-    def _card(self, found: Entry[ClassifierKeys], key: Key) -> ModelCard | None:
-        """The card of the model that a network serves; None if it cannot be served."""
-        assert isinstance(found.options, ServedModel)  # the registry sees to it
-        options = found.options.model_copy(update={"model": found.spec.options.get("model")})
-        if options.model is None:
-            text = "missing key; the plugin ships no trained model: name an exported one, DIR/card.json"
-            self._document.add((*key, "model"), text)
-            return None
-        try:
-            card = read_card(options.model)
-        except StartError as error:
-            self._document.add((*key, "model"), str(error))
-            return None
-        try:
-            served_file(card, options)
-        except StartError as error:
-            self._document.add((*key, "runtime"), str(error))
-            return None
-        return card
 
     def _sinks(self, data: dict[str, Any], *, blur: bool) -> list[tuple[Key, SinkConfig]]:
         entries = self._entries.listed(data, "sinks", "[console]")

@@ -8,7 +8,7 @@ from typing import Any, Generic, TypeVar
 
 from pydantic import BaseModel
 
-from streamfer.api import Kind
+from streamfer.api import Kind, MemberOptions
 from streamfer.config import files
 from streamfer.config.document import Document
 from streamfer.config.errors import Key, shown, suggest
@@ -73,7 +73,7 @@ class Entries:
             return None  # the section's own keys have said so
         one = self.registry.find(kind, name)
         if one is None:
-            self._document.add((*key, selector), self._absent(kind, name))
+            self._document.add((*key, selector), self.absent(kind, name))
             return None
         found = self._options(one, {k: v for k, v in data.items() if k not in own}, key, own, blur=blur)
         if keys is None or found is None:
@@ -81,6 +81,13 @@ class Entries:
         options, valid = found
         spec = spec_of(one, files.absolute_options(valid, options, self._base))
         return Entry(keys, spec, valid, one)
+
+    def member(self, one: Registered, member: MemberOptions, key: Key) -> ComponentSpec | None:
+        """A member of a classifier that combines, whose own options stand beside the keys of every member;
+        None if they are wrong."""
+        options = dict(member.model_extra or {})
+        valid = validate(self._document, one.component.options, options, key, option_keys(type(member)))
+        return None if valid is None else spec_of(one, files.absolute_options(valid, options, self._base))
 
     def _options(
         self, one: Registered, options: dict[str, Any], key: Key, own: frozenset[str], *, blur: bool
@@ -97,7 +104,8 @@ class Entries:
         valid = validate(self._document, component.options, options, key, own)
         return None if valid is None else (options, valid)
 
-    def _absent(self, kind: Kind, name: str) -> str:
+    def absent(self, kind: Kind, name: str) -> str:
+        """The line that says that a component is not there, with the name that was probably meant."""
         text = self.registry.absent(kind, name)
         hint = suggest(name, self.registry.names(kind))
         return f"{text}{hint}" if "did you mean" in hint else text

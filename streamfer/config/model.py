@@ -173,13 +173,14 @@ class TrackerConfig:
 
 @dataclass(frozen=True)
 class ClassifierConfig:
-    """One classifier; `label` is its name in the results, `crop` and `labels` are from its registration, or
-    from the card of the model that a network serves."""
+    """One classifier; `label` is its name in the results. `crops` and `labels` are from its registration or
+    from the card of the model that a network serves; one that combines has those of its members, each crop
+    once."""
 
     label: str
     spec: ComponentSpec
     workers: int
-    crop: CropSpec
+    crops: tuple[CropSpec, ...]
     labels: tuple[str, ...]
 
 

@@ -7,7 +7,7 @@ from typing import Any
 from pydantic import BaseModel
 from pydantic.errors import PydanticInvalidForJsonSchema
 
-from streamfer.api import Kind
+from streamfer.api import Kind, MemberOptions
 from streamfer.config.model import (
     ClassifierKeys,
     DetectorKeys,
@@ -85,7 +85,10 @@ def _entry(registry: Registry, kind: Kind, keys: type[BaseModel], definitions: S
     own = _object(keys, kind, definitions)
     cases = []
     for name in names:
-        options = _object(registry.get(kind, name).component.options, f"{kind}.{name}", definitions)
+        component = registry.get(kind, name).component
+        options = _object(component.options, f"{kind}.{name}", definitions)
+        if component.combines:
+            _set_members(options, registry, definitions)
         cases.append(_case(selector, name, own, options, definitions, f"{kind}.{name}"))
     if kind == "source" and "file" in names:
         folder = _object(FolderKeys, f"source.{FOLDER}", definitions)
@@ -101,6 +104,30 @@ def _entry(registry: Registry, kind: Kind, keys: type[BaseModel], definitions: S
         "required": own.get("required", []),
         "allOf": cases,
     }
+
+
+def _set_members(options: Schema, registry: Registry, definitions: Schema) -> None:
+    """The members of a classifier that combines: each a classifier's name, or a mapping with its options."""
+    names = [
+        name
+        for name in registry.names("classifier")
+        if not registry.get("classifier", name).component.combines
+    ]
+    own = _object(MemberOptions, "member", definitions)
+    cases = []
+    for name in names:
+        alone = _object(registry.get("classifier", name).component.options, f"member.{name}", definitions)
+        cases.append(_case("name", name, own, alone, definitions, f"member.{name}"))
+    entry = {
+        "type": "object",
+        "properties": {"name": {**own["properties"]["name"], "enum": names}},
+        "required": ["name"],
+        "allOf": cases,
+    }
+    alone = {"anyOf": [{"enum": names}, {"$ref": f"#/$defs/{_FILLED_IN}"}]}
+    listed, filled = options["properties"]["members"]["anyOf"]
+    listed = {**listed, "items": {"if": {"type": "string"}, "then": alone, "else": entry}}
+    options["properties"]["members"]["anyOf"] = [listed, filled]
 
 
 def _case(

@@ -105,7 +105,9 @@ def _text(details: ErrorDetails, at: Key, known: frozenset[str]) -> str:
         sign, name = _BOUNDS[kind]
         return f"expected a number {sign} {context[name]}"
     if kind in ("string_too_short", "too_short"):
-        return f"expected at least {context['min_length']} {'entry' if kind == 'too_short' else 'character'}"
+        least = context["min_length"]
+        what = ("entry", "entries") if kind == "too_short" else ("character", "characters")
+        return f"expected at least {least} {what[least > 1]}"
     if kind == "string_pattern_mismatch":
         return f"expected a text that matches {context['pattern']}"
     if kind in ("value_error", "assertion_error"):

@@ -14,7 +14,15 @@ from streamfer.plugins.registry import (
     option_keys,
     spec_of,
 )
-from streamfer.plugins.spec import ComponentSpec, build, load_local, local_module_name, resolve
+from streamfer.plugins.spec import (
+    ComponentSpec,
+    MemberSpec,
+    build,
+    distinct_crops,
+    load_local,
+    local_module_name,
+    resolve,
+)
 
 __all__ = [
     "NAME",
@@ -22,10 +30,12 @@ __all__ = [
     "BrokenPlugin",
     "Clash",
     "ComponentSpec",
+    "MemberSpec",
     "Origin",
     "Registered",
     "Registry",
     "build",
+    "distinct_crops",
     "load_local",
     "load_network",
     "local_module_name",

@@ -14,7 +14,7 @@ import pluggy
 from pydantic import BaseModel
 
 from streamfer import hookspecs
-from streamfer.api import KINDS, Component, Kind, ServedModel
+from streamfer.api import KINDS, CombiningOptions, Component, Kind, ServedModel
 from streamfer.errors import UsageError
 from streamfer.plugins.spec import ComponentSpec, describe, load_local, resolve_function
 from streamfer.types import CropSpec
@@ -246,8 +246,14 @@ def _registered(component: Component, module: str, origin: Origin) -> Registered
         )
     if taken := sorted(option_keys(options) & SERVICE_KEYS[component.kind]):
         raise TypeError(f"{what}: the option '{taken[0]}' has the name of a key of the service")
-    if component.kind == "classifier" and not component.labels:
+    if component.kind == "classifier" and not (component.labels or component.combines):
         raise TypeError(f"{what}: a classifier declares its labels")
+    if component.combines and (component.kind != "classifier" or not issubclass(options, CombiningOptions)):
+        raise TypeError(
+            f"{what}: what combines is a classifier whose options are streamfer.api.CombiningOptions"
+        )
+    if issubclass(options, CombiningOptions) and not component.combines:
+        raise TypeError(f"{what}: its options are those of one that combines; register it with combines=True")
     target = component.target if component.target[0] != ":" else module + component.target
     model = f"{options.__module__}:{options.__qualname__}"
     return Registered(component, target, model, origin, _network(component, what, module))

@@ -15,12 +15,14 @@ from typing import Any
 import msgspec
 from pydantic import BaseModel, ValidationError
 
-from streamfer.api import Kind
+from streamfer.api import CombiningOptions, Kind, Member
 from streamfer.errors import StartError
+from streamfer.types import CropSpec
 
 
 class ComponentSpec(msgspec.Struct, frozen=True, kw_only=True):
-    """All that a worker needs to build one component; survives JSON. `options` holds JSON values only."""
+    """All that a worker needs to build one component; survives JSON. `options` holds JSON values only.
+    `members` are those of a classifier that combines."""
 
     kind: Kind
     name: str
@@ -28,6 +30,7 @@ class ComponentSpec(msgspec.Struct, frozen=True, kw_only=True):
     options_model: str
     options: dict[str, Any]
     plugin_file: str | None = None
+    members: tuple[MemberSpec, ...] = ()
 
     def __repr__(self) -> str:
         """Without the options' values, which may be passwords."""
@@ -38,8 +41,23 @@ class ComponentSpec(msgspec.Struct, frozen=True, kw_only=True):
         return [("kind", self.kind), ("name", self.name), ("options", list(self.options))]
 
 
+class MemberSpec(msgspec.Struct, frozen=True):
+    """A classifier behind one that combines: how it is built, the crop it wants, the labels it gives."""
+
+    component: ComponentSpec
+    weight: float
+    crop: CropSpec
+    labels: tuple[str, ...]
+
+
+def distinct_crops(members: Sequence[MemberSpec]) -> tuple[CropSpec, ...]:
+    """The crops that the members want, each once, in the order in which they are first asked for."""
+    return tuple(dict.fromkeys(one.crop for one in members))
+
+
 def build(spec: ComponentSpec) -> Any:
-    """The component itself: its options validated, its class called with them.
+    """The component itself: its options validated, its class called with them; that of a classifier which
+    combines with its members, built, as well.
 
     StartError if its module cannot be imported or its options do not fit; whatever its constructor raises.
     """
@@ -56,7 +74,29 @@ def build(spec: ComponentSpec) -> Any:
             f"{'.'.join(map(str, one['loc']))}: {one['msg']}" for one in error.errors(include_input=False)
         )
         raise StartError(f"{spec.kind} '{spec.name}': {wrong}") from None
-    return component(options)
+    if not isinstance(options, CombiningOptions):
+        return component(options)
+    return component(options, _members(spec))
+
+
+def _members(spec: ComponentSpec) -> tuple[Member, ...]:
+    if not spec.members:
+        raise StartError(
+            f"{spec.kind} '{spec.name}' combines others, and its spec has none of them; take the spec from "
+            "streamfer.inference.described.find"
+        )
+    crops = distinct_crops(spec.members)
+    return tuple(
+        Member(
+            one.component.name,
+            one.weight,
+            one.crop,
+            crops.index(one.crop),
+            one.labels,
+            build(one.component),
+        )
+        for one in spec.members
+    )
 
 
 def resolve(target: str, local_files: Sequence[Path] = ()) -> type:

@@ -9,6 +9,7 @@ import zmq  # types only; sockets are made by streamfer.transport
 from streamfer import metrics, wire
 from streamfer.api import Classifier
 from streamfer.plugins import build
+from streamfer.stages import crops
 from streamfer.stages.base import Key, Link, PullStage, queue_limits
 from streamfer.stages.flicker import Flicker
 from streamfer.stages.spec import ClassifySpec
@@ -77,8 +78,8 @@ class Classify(PullStage):
         count = sum(face.status == "ok" for face in message.faces)
         rows: list[list[float]] = []
         if count:
-            crops = wire.crops_in(blob, count, self._spec.crop)
-            rows = self._classifier.predict(crops).round(4).astype(float).round(4).tolist()
+            seen = crops.unpack(blob, count, self._spec.crops)
+            rows = self._classifier.predict(*seen).round(4).astype(float).round(4).tolist()
             self._batch.observe(count)
         following = iter(rows)
         labelled = []

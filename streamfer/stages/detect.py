@@ -13,6 +13,7 @@ from streamfer.faces import Analysis, FaceAnalyser
 from streamfer.plugins import build
 from streamfer.regions import Regions
 from streamfer.shm import RingReader
+from streamfer.stages import crops
 from streamfer.stages.base import Key, Link, PullStage, log, queue_limits
 from streamfer.stages.spec import DetectSpec, Route
 from streamfer.transport import Sockets
@@ -25,7 +26,7 @@ LEASE = 100
 @dataclass
 class _Stream:
     analyser: FaceAnalyser
-    routes: list[tuple[zmq.Socket[bytes], CropSpec]]
+    routes: list[tuple[zmq.Socket[bytes], tuple[CropSpec, ...]]]
     attempt: int = -1
     epoch: int = -1
     analysed: int = 0
@@ -65,7 +66,7 @@ class Detect(PullStage):
                     width=view.width,
                     regions=Regions(view.regions, view.masks),
                 ),
-                [(outputs[route.address], route.crop) for route in routes],
+                [(outputs[route.address], route.crops) for route in routes],
             )
         return wire.Ready()
 
@@ -154,9 +155,8 @@ class Detect(PullStage):
         found = wire.Found(frame, faces, stream.fresh)
         stream.fresh = False
         payload = b"" if live else wire.encode(found)
-        for socket, spec in stream.routes:
-            crops = analysis.crops.get(spec)
-            blob = crops.tobytes() if crops is not None else b""
+        for socket, specs in stream.routes:
+            blob = crops.pack(analysis.crops, specs)
             if live:
                 self.send_live(frame.stream, socket, found, blob)
             else:
@@ -164,4 +164,4 @@ class Detect(PullStage):
 
 
 def _crops(routes: list[Route]) -> list[CropSpec]:
-    return sorted({route.crop for route in routes})
+    return sorted({spec for route in routes for spec in route.crops})

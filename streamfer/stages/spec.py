@@ -34,11 +34,12 @@ class ViewSpec(msgspec.Struct, frozen=True):
 
 
 class Route(msgspec.Struct, frozen=True):
-    """Where detect sends a stream's faces for one classifier, and the crop it wants."""
+    """Where detect sends a stream's faces for one classifier, and the crops it wants of each: one, or as many
+    distinct ones as the members of a classifier that combines ask for."""
 
     classifier: str
     address: str
-    crop: CropSpec
+    crops: tuple[CropSpec, ...]
 
 
 class CaptureSpec(msgspec.Struct, frozen=True, tag="capture"):
@@ -67,13 +68,13 @@ class DetectSpec(msgspec.Struct, frozen=True, tag="detect"):
 
 
 class ClassifySpec(msgspec.Struct, frozen=True, tag="classify"):
-    """One worker of one classifier. `classifier` is its name in the results."""
+    """One worker of one classifier. `classifier` is its name in the results; `crops` are as in its routes."""
 
     address: str
     classifier: str
     component: ComponentSpec
     labels: tuple[str, ...]
-    crop: CropSpec
+    crops: tuple[CropSpec, ...]
     sinks: list[str]
     live: dict[str, LiveSpec] = {}
 

@@ -15,18 +15,24 @@ TOLERANCE = 1e-3
 """How far a probability may depend on the batch it was computed in: rounding, not information."""
 
 
-def check_classifier(build: Callable[[], Classifier], crop: CropSpec, labels: Sequence[str]) -> None:
-    """Check a classifier whose registration asks for `crop` and names `labels`.
+def check_classifier(
+    build: Callable[[], Classifier], crop: CropSpec | Sequence[CropSpec], labels: Sequence[str]
+) -> None:
+    """Check a classifier whose registration asks for `crop` and names `labels`. For one that combines others
+    these are as `streamfer.inference.described.find` has them, with a crop for each that its members ask for.
 
     Crops of noise, of plain gray and of gradients, one to nine at a time, in read-only memory.
     """
+    specs = [crop] if isinstance(crop, CropSpec) else list(crop)
+    require(specs, "a classifier wants a crop")
     require(labels, "a classifier declares its labels")
     require(len(set(labels)) == len(labels), f"labels repeat: {', '.join(labels)}")
     classifier = build()
-    crops = example_crops(crop)
-    before = crops.copy()
+    crops = [example_crops(spec) for spec in specs]
+    before = [one.copy() for one in crops]
     whole = _predict(classifier, crops, len(labels))
-    require(np.array_equal(crops, before), "predict changed the crops it was given")
+    unchanged = all(np.array_equal(one, other) for one, other in zip(crops, before, strict=True))
+    require(unchanged, "predict changed the crops it was given")
     require(
         np.array_equal(whole, _predict(classifier, crops, len(labels))),
         "predict gives other probabilities for the same crops the second time",
@@ -35,15 +41,16 @@ def check_classifier(build: Callable[[], Classifier], crop: CropSpec, labels: Se
         np.array_equal(whole, _predict(build(), crops, len(labels))),
         "a second object with the same options gives other probabilities for the same crops",
     )
-    for index in range(len(crops)):
-        alone = _predict(classifier, crops[index : index + 1], len(labels))[0]
+    for index in range(len(whole)):
+        alone = _predict(classifier, [one[index : index + 1] for one in crops], len(labels))[0]
         apart = float(np.abs(alone - whole[index]).max())
         require(
             apart <= TOLERANCE,
             f"crop {index} alone gets other probabilities than among others (by {apart:.4f}): rows are not "
             "independent",
         )
-    backwards = _predict(classifier, np.ascontiguousarray(crops[::-1]), len(labels))[::-1]
+    turned = [np.ascontiguousarray(one[::-1]) for one in crops]
+    backwards = _predict(classifier, turned, len(labels))[::-1]
     require(
         float(np.abs(backwards - whole).max()) <= TOLERANCE,
         "in reverse order the crops get other probabilities: a row depends on its neighbours or on its place",
@@ -61,14 +68,15 @@ def example_crops(crop: CropSpec) -> NDArray[np.uint8]:
     return np.concatenate([noise, plain, gradients])
 
 
-def _predict(classifier: Classifier, crops: NDArray[np.uint8], labels: int) -> NDArray[np.float32]:
+def _predict(classifier: Classifier, crops: Sequence[NDArray[np.uint8]], labels: int) -> NDArray[np.float32]:
     """The probabilities (n, labels), copied, each property of a single answer checked."""
-    crops = crops.view()
-    crops.flags.writeable = False  # as they arrive from another process
-    found = classifier.predict(crops)
+    views = [one.view() for one in crops]
+    for view in views:
+        view.flags.writeable = False  # as they arrive from another process
+    found = classifier.predict(*views)
     require(isinstance(found, np.ndarray), f"predict gave {type(found).__name__}, expected an array")
     require(found.dtype == np.float32, f"predict gave {found.dtype}, expected float32")
-    expected = (len(crops), labels)
+    expected = (len(crops[0]), labels)
     require(found.shape == expected, f"predict gave the shape {found.shape}, expected {expected}")
     require(np.isfinite(found).all(), "a probability is not finite")
     require(

@@ -3,51 +3,27 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from importlib.metadata import version
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from streamfer.api import ServedModel
 from streamfer.errors import StartError, UsageError
-from streamfer.inference.card import ModelCard, ModelFile, read_card, served_file
-from streamfer.plugins import ComponentSpec, Registry, build, spec_of
 from streamfer.training.dataset import FERPLUS_NAMES, SPLITS, TRAINING, Dataset
 from streamfer.training.metrics import measure
+from streamfer.training.served import Served, open_classifier
 from streamfer.training.speed import ms_per_face
 from streamfer.types import CropSpec
+
+__all__ = ["TIE", "Evaluation", "Served", "evaluate", "fitted", "majority", "open_classifier"]
 
 _BATCH = 64
 
 TIE = "tie"
 """Stands for the majority of FER+ votes where no name has more votes than every other."""
-
-
-@dataclass(frozen=True, eq=False)
-class Served:
-    """A classifier as the service runs it. `card` and `file` are those of the model that it serves, None for
-    a classifier that is no network."""
-
-    spec: ComponentSpec
-    crop: CropSpec
-    labels: tuple[str, ...]
-    predict: Callable[[NDArray[np.uint8]], NDArray[np.float32]]
-    card: ModelCard | None = None
-    file: ModelFile | None = None
-
-    @property
-    def title(self) -> str:
-        """Its name, and the version of its model: "cnn 1.1.0"."""
-        return f"{self.spec.name} {self.card.version}" if self.card else self.spec.name
-
-    @property
-    def facts(self) -> Mapping[str, Any]:
-        """The card as JSON values; empty without one."""
-        return self.card.raw if self.card else {}
 
 
 @dataclass(frozen=True, eq=False)
@@ -64,28 +40,6 @@ class Evaluation:
     truth: NDArray[np.intp]
     probabilities: NDArray[np.float32]
     figures: dict[str, Any]
-
-
-def open_classifier(
-    name: str, model: str | None = None, runtime: str | None = None, plugins: Sequence[Path] = ()
-) -> Served:
-    """A classifier, installed or of the local files `plugins`, built.
-
-    `model` and `runtime` are options of `streamfer.api.ServedModel`, None for their defaults.
-    `UsageError` for a name that is not there, `StartError` for a model that is not there or cannot run.
-    """
-    registered = Registry.discover(plugins).get("classifier", name)
-    component = registered.component
-    chosen = {key: value for key, value in (("model", model), ("runtime", runtime)) if value}
-    if component.network is None and chosen:
-        raise UsageError(f"classifier '{name}' is no network: it takes no --model and no --runtime")
-    spec = spec_of(registered, chosen)
-    predict = build(spec).predict
-    if component.network is None:
-        return Served(spec, component.crop, component.labels, predict)
-    options = ServedModel.model_validate(spec.options)
-    card = read_card(str(options.model))
-    return Served(spec, card.crop, card.labels, predict, card, served_file(card, options))
 
 
 def evaluate(
@@ -128,7 +82,7 @@ def evaluate(
         **{key: all_rows[key] for key in ("n", "accuracy")},
         "accuracy_without_duplicates": without and without["accuracy"],
         **{key: all_rows[key] for key in ("ece", "auc")},
-        "ms_per_face": ms_per_face(served.spec, served.crop) if timed else None,
+        "ms_per_face": ms_per_face(served.spec, *served.crops) if timed else None,
         **{key: all_rows[key] for key in ("macro", "weighted", "per_class", "confusion_matrix")},
         "labels": list(served.labels),
         "ferplus": None
@@ -136,9 +90,10 @@ def evaluate(
         else _ferplus(chosen.votes, probabilities, served.labels, resamples, seed),
         "parameters": served.facts.get("parameters"),
         "flops": None if macs is None else 2 * macs,
-        "size_bytes": served.file.path.stat().st_size if served.file else None,
+        "size_bytes": served.size_bytes,
         "data": {"name": data.name, "rows": len(data), "sha256": data.sha256},
-        "model": _model(served),
+        "model": served.model,
+        **({"members": served.member_models} if served.members else {}),
         "without_duplicates": without,
         "notes": _notes(served, data, split),
         "seed": seed,
@@ -203,15 +158,15 @@ def _predict(
 ) -> NDArray[np.float32]:
     answers = []
     for first in range(0, len(images), _BATCH):
-        crops = fitted(images[first : first + _BATCH], served.crop)
-        answer = np.asarray(served.predict(crops), np.float32)
-        if answer.shape != (len(crops), len(served.labels)) or not np.isfinite(answer).all():
+        faces = images[first : first + _BATCH]
+        answer = np.asarray(served.predict(*(fitted(faces, crop) for crop in served.crops)), np.float32)
+        if answer.shape != (len(faces), len(served.labels)) or not np.isfinite(answer).all():
             raise StartError(
-                f"classifier '{served.spec.name}': {answer.shape} answers for {len(crops)} faces and "
+                f"classifier '{served.spec.name}': {answer.shape} answers for {len(faces)} faces and "
                 f"{len(served.labels)} labels; expected one finite probability for each label"
             )
         answers.append(answer)
-        advance(len(crops))
+        advance(len(faces))
     return np.concatenate(answers)
 
 
@@ -233,17 +188,6 @@ def _ferplus(
     return {"n": len(rows), "accuracy": accuracy, "left_out": dict(sorted(left_out.items()))}
 
 
-def _model(served: Served) -> dict[str, Any] | None:
-    if served.card is None or served.file is None:
-        return None
-    return {
-        "version": served.card.version,
-        "file": served.file.path.name,
-        "sha256": served.file.sha256,
-        "runtime": served.spec.options.get("runtime", "litert"),
-    }
-
-
 def _notes(served: Served, data: Dataset, split: str) -> list[str]:
     """What a reader of the figures must know about this data and this classifier."""
     notes = []
@@ -252,20 +196,19 @@ def _notes(served: Served, data: Dataset, split: str) -> list[str]:
             f"The data has no rows for {', '.join(extra)}: such an answer is wrong whatever the row shows; "
             "probabilities are as served, not renormalised."
         )
-    if data.images.shape[1:] != tuple(served.crop):
+    if others := [_size(crop) for crop in served.crops if data.images.shape[1:] != tuple(crop)]:
+        whose = "its members' crops" if served.members else "the classifier's crop"
         notes.append(
-            f"The faces ({_size(data.images.shape[1:])}) were brought to the classifier's crop "
-            f"({_size(served.crop)})."
+            f"The faces ({_size(data.images.shape[1:])}) were brought to {whose} ({', '.join(others)})."
         )
     if split == TRAINING:
         notes.append("Measured on Training, whose rows the classifier may have been fitted to.")
     elif not len(data.rows(TRAINING)):
         notes.append("The data has no Training rows, so nothing is known of duplicates.")
-    trained_on = served.facts.get("data")
-    if trained_on and trained_on.get("sha256") != data.sha256:
+    if foreign := [name for name, digest in served.trained_on if digest != data.sha256]:
         notes.append(
-            f"The model was trained on other data ({trained_on.get('name')}); which of these rows stand "
-            "there too is not known."
+            f"{'A member' if served.members else 'The model'} was trained on other data "
+            f"({', '.join(foreign)}); which of these rows stand there too is not known."
         )
     notes += [f"Import of the data: {note}." for note in data.about.get("notes", ())]
     if skipped := len(data.about.get("skipped", ())):

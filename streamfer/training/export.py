@@ -5,8 +5,9 @@ from __future__ import annotations
 import hashlib
 import json
 import re
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,7 +15,15 @@ from numpy.typing import NDArray
 from streamfer.errors import UsageError
 from streamfer.training.dataset import PRIVATE, PUBLIC, Dataset
 from streamfer.training.files import replace_file
-from streamfer.training.litert import convert, count_macs, fit_temperature, interpreter, served
+from streamfer.training.litert import (
+    Calibration,
+    Weights,
+    convert,
+    count_macs,
+    fit_calibration,
+    interpreter,
+    served,
+)
 from streamfer.training.metrics import measure
 from streamfer.training.run import RunFolder
 
@@ -26,8 +35,6 @@ MAY_COST = 0.005
 
 MUST_AGREE = 1e-3
 """Largest difference of a probability between Keras and the unquantised LiteRT model."""
-
-Weights = Literal["int8", "float32"]
 
 
 def export(
@@ -41,7 +48,7 @@ def export(
 ) -> dict[str, Any]:
     """Export the finished run in `run` into the folder `out`; returns the card.
 
-    Written are NAME.tflite (faces to probabilities, with the temperature that is fitted on PublicTest),
+    Written are NAME.tflite (faces to probabilities, with the calibration that is fitted on PublicTest),
     card.json and, with `keras_file`, NAME.keras (the same for `runtime: tensorflow`). `private_test` measures
     PrivateTest as well: to be done once, when every choice is made. A README.md in `out` gets its figures
     made anew.
@@ -56,13 +63,12 @@ def export(
     if not len(rows):
         raise UsageError(f"{data.name}: no rows in {PUBLIC}, on which the temperature is fitted")
     images, labels = data.inputs(rows), data.labels[rows]
-    plain = _predict(served(network, 1.0, flip), images)
-    temperature = fit_temperature(np.log(plain + 1e-12), labels)
-    model = served(network, temperature, flip)
-    exported: dict[Weights, bytes] = {
-        "float32": convert(model, int8=False),
-        "int8": convert(model, int8=True),
-    }
+    plain = _predict(served(network, Calibration(1.0), flip), images)
+    smoothing = summary["recipe"]["label_smoothing"]
+    calibration = fit_calibration(np.log(plain + 1e-12), labels, smoothing)
+    model = served(network, calibration, flip)
+    kinds: tuple[Weights, ...] = ("float32",) if weights == "float32" else ("float32", weights)
+    exported = {kind: convert(model, kind) for kind in kinds}
     compared = compare(_predict(model, images), exported, images, labels, weights)
     chosen = exported[weights]
     height, width, channels = summary["input"]
@@ -83,7 +89,8 @@ def export(
         "parameters": network.count_params(),
         "macs": count_macs(network) * (2 if flip else 1),
         "weights": compared,
-        "temperature": round(temperature, 4),
+        "temperature": round(calibration.temperature, 4),
+        "floor": round(calibration.floor, 4),
         "flip_average": flip,
         "data": summary["data"],
         "recipe": summary["recipe"],
@@ -146,28 +153,38 @@ def compare(
 
 def with_figures(readme: str, card: dict[str, Any]) -> str:
     """The model's README with the text between its two `figures` comments made anew from the card."""
-    shown = ("accuracy", "accuracy_without_duplicates", "macro_f1", "auc", "ece")
+    trained = card["trained"]
+    floor = f" after a floor of {card['floor']:.4f}" if card.get("floor") else ""
     lines = [
+        f"{card['name']} {card['version']}: {card['parameters']:,} parameters, {card['macs'] / 1e6:.1f} M"
+        f" multiply-accumulates per face, {card['size_bytes']:,} bytes with {card['weights']['type']}"
+        f" weights. Softmax temperature {card['temperature']:.4f}{floor}. Trained {trained['date']} for"
+        f" {trained['epochs']} epochs in {trained['seconds']:,} s with Keras {trained['keras']} on"
+        f" {trained['backend']}.",
+        *(
+            f"The run was planned for {change['epochs']} epochs until epoch {change['until']}."
+            for change in trained["replanned"]
+        ),
+    ]
+    return with_table(readme, card["metrics"], "the export", lines)
+
+
+def with_table(readme: str, metrics: dict[str, Any], writer: str, lines: Sequence[str] = ()) -> str:
+    """A README with the text between its two `figures` comments made anew: the headline figures of splits,
+    as a card's `metrics` has them, and then `lines`."""
+    shown = ("accuracy", "accuracy_without_duplicates", "macro_f1", "auc", "ece")
+    text = [
         "| split | n | accuracy | without train duplicates | macro F1 | AUC | ECE |",
         "|---|---:|---:|---:|---:|---:|---:|",
         *(
             f"| {name} | {m['n']:,} | " + " | ".join(percent(m.get(key)) for key in shown) + " |"
-            for name, m in card["metrics"].items()
+            for name, m in metrics.items()
         ),
         "",
         "Each with its 95 % bootstrap interval.",
-        "",
-        f"{card['name']} {card['version']}: {card['parameters']:,} parameters, {card['macs'] / 1e6:.1f} M"
-        f" multiply-accumulates per face, {card['size_bytes']:,} bytes with {card['weights']['type']}"
-        f" weights. Softmax temperature {card['temperature']:.4f}. Trained {card['trained']['date']} for"
-        f" {card['trained']['epochs']} epochs in {card['trained']['seconds']:,} s with Keras"
-        f" {card['trained']['keras']} on {card['trained']['backend']}.",
-        *(
-            f"The run was planned for {change['epochs']} epochs until epoch {change['until']}."
-            for change in card["trained"]["replanned"]
-        ),
+        *(["", *lines] if lines else []),
     ]
-    block = "<!-- figures: written by the export -->\n" + "\n".join(lines) + "\n<!-- /figures -->"
+    block = f"<!-- figures: written by {writer} -->\n" + "\n".join(text) + "\n<!-- /figures -->"
     return re.sub(r"<!-- figures.*?<!-- /figures -->", lambda _: block, readme, flags=re.DOTALL)
 
 

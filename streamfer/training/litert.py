@@ -1,10 +1,10 @@
-"""From a trained Keras network to LiteRT models: calibrated, with float32 or int8 weights."""
+"""From a trained Keras network to LiteRT models: calibrated, with float32, float16 or int8 weights."""
 
 from __future__ import annotations
 
 import tempfile
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,12 +14,29 @@ from streamfer.inference.litert import without_native_chatter
 if TYPE_CHECKING:
     import keras
 
+Weights = Literal["int8", "float16", "float32"]
+
 Predict = Callable[[NDArray[np.float32]], NDArray[np.float32]]
 """float32 (n, height, width, channels), 0..255 → float32 (n, labels)."""
 
 
-def served(model: keras.Model, temperature: float, flip_average: bool) -> keras.Model:
-    """The network as it is served: faces to probabilities, softmax(logits / temperature).
+class Calibration(NamedTuple):
+    """What makes probabilities of a network's logits that are as often right as they say.
+
+    `temperature` divides the logits (Guo et al. 2017). `floor` is taken off every class before: a network
+    that was trained with label smoothing never says less than that, and too little where it is sure.
+    """
+
+    temperature: float
+    floor: float = 0.0
+
+
+LEAST = 1e-4
+"""What a class keeps at least when the floor is taken off."""
+
+
+def served(model: keras.Model, calibration: Calibration, flip_average: bool) -> keras.Model:
+    """The network as it is served: faces to probabilities, as `probabilities` below makes them of logits.
 
     With `flip_average` the logits are the mean over the face and its mirror image.
     """
@@ -30,13 +47,17 @@ def served(model: keras.Model, temperature: float, flip_average: bool) -> keras.
     logits = model(faces, training=False)
     if flip_average:
         logits = (logits + model(ops.flip(faces, axis=2), training=False)) / 2
+    temperature, floor = calibration
+    if floor:
+        logits = ops.log(ops.maximum(ops.softmax(logits, axis=-1) - floor, LEAST))
     return keras.Model(faces, ops.softmax(logits / temperature, axis=-1), name=model.name)
 
 
-def convert(model: keras.Model, *, int8: bool) -> bytes:
+def convert(model: keras.Model, weights: Weights) -> bytes:
     """The LiteRT model of a Keras model, in inference mode.
 
     int8 is LiteRT's dynamic-range quantisation: weights per channel, activations measured as they pass.
+    float16 halves the file, and computes in float32.
     """
     import keras
     import tensorflow as tf
@@ -48,8 +69,10 @@ def convert(model: keras.Model, *, int8: bool) -> bytes:
         archive.add_endpoint("serve", lambda faces: model(faces, training=False), input_signature=signature)
         archive.write_out(folder, verbose=False)
         converter = tf.lite.TFLiteConverter.from_saved_model(folder)
-        if int8:
+        if weights != "float32":
             converter.optimizations = [tf.lite.Optimize.DEFAULT]
+        if weights == "float16":
+            converter.target_spec.supported_types = [tf.float16]
         content: bytes = converter.convert()
         return content
 
@@ -81,10 +104,39 @@ def fit_temperature(logits: NDArray[np.floating[Any]], labels: NDArray[np.uint8]
     logits (n, labels), labels (n,). One temperature for all classes: it changes no answer, only the
     confidence.
     """
+    return _fit(logits, labels)[1]
+
+
+def fit_calibration(
+    logits: NDArray[np.floating[Any]], labels: NDArray[np.uint8], smoothing: float
+) -> Calibration:
+    """Temperature and floor that together minimise the negative log likelihood.
+
+    logits (n, labels), labels (n,); `smoothing` is the label smoothing of the training, which bounds the
+    floor: 0 for none.
+    """
+    floors = np.linspace(0, smoothing / logits.shape[1], 11) if smoothing else np.zeros(1)
+    fits = [(*_fit(_without(logits, floor), labels), floor) for floor in floors]
+    _, temperature, floor = min(fits)
+    return Calibration(temperature, float(floor))
+
+
+def probabilities(logits: NDArray[np.floating[Any]], calibration: Calibration) -> NDArray[np.float32]:
+    """Calibrated probabilities (n, labels) of logits (n, labels)."""
+    return softmax(_without(logits, calibration.floor) / calibration.temperature)
+
+
+def _without(logits: NDArray[np.floating[Any]], floor: float) -> NDArray[np.floating[Any]]:
+    return np.log(np.maximum(softmax(logits) - floor, LEAST)) if floor else logits
+
+
+def _fit(logits: NDArray[np.floating[Any]], labels: NDArray[np.uint8]) -> tuple[float, float]:
+    """The smallest negative log likelihood over the temperatures, and its temperature."""
     candidates = np.geomspace(0.2, 5.0, 801)
     rows = np.arange(len(labels))
     losses = [-np.log(softmax(logits / t)[rows, labels] + 1e-12).mean() for t in candidates]
-    return float(candidates[int(np.argmin(losses))])
+    best = int(np.argmin(losses))
+    return float(losses[best]), float(candidates[best])
 
 
 def softmax(logits: NDArray[np.floating[Any]]) -> NDArray[np.float32]:
@@ -95,16 +147,30 @@ def softmax(logits: NDArray[np.floating[Any]]) -> NDArray[np.float32]:
 
 
 def count_macs(model: keras.Model) -> int:
-    """Multiply-accumulate operations of the convolutions and dense layers for one image."""
-    import keras
+    """Multiply-accumulate operations for one image of the convolutions, dense and recurrent layers.
 
-    total = 0
-    for layer in model.layers:
-        if isinstance(layer, keras.Model):
-            total += count_macs(layer)
-        elif isinstance(layer, keras.layers.Conv2D | keras.layers.DepthwiseConv2D):
-            _, height, width, _ = layer.output.shape
-            total += height * width * int(np.prod(layer.kernel.shape))
-        elif isinstance(layer, keras.layers.Dense):
-            total += int(np.prod(layer.kernel.shape))
-    return total
+    Counted in TensorFlow's graph of the model, so whatever the layers are called; but grouped convolutions,
+    which TensorFlow compiles apart on a CPU, are not in it.
+    """
+    import tensorflow as tf
+    from tensorflow.python.framework.convert_to_constants import convert_variables_to_constants_v2
+
+    one = tf.TensorSpec((1, *model.input_shape[1:]), tf.float32)
+    traced = tf.function(lambda faces: model(faces, training=False)).get_concrete_function(one)
+    graph = convert_variables_to_constants_v2(traced).graph
+    return sum(_macs(operation) for operation in graph.get_operations())
+
+
+def _macs(operation: Any) -> int:
+    kind = operation.type
+    if kind in ("Conv2D", "Conv3D"):  # kernel: sides, channels in (of one group), channels out
+        *_, out = operation.outputs[0].shape
+        pixels = operation.outputs[0].shape.num_elements() // out
+        return int(pixels * operation.inputs[1].shape.num_elements())
+    if kind == "DepthwiseConv2dNative":  # kernel: height, width, channels in, multiplier
+        height, width = operation.inputs[1].shape[:2]
+        return int(operation.outputs[0].shape.num_elements() * height * width)
+    if kind in ("MatMul", "BatchMatMulV2"):
+        inner = operation.inputs[0].shape[-2 if operation.node_def.attr["transpose_a"].b else -1]
+        return int(operation.outputs[0].shape.num_elements() * inner)
+    return 0

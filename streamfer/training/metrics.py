@@ -22,7 +22,28 @@ _BLOCK = 400_000
 Scalar = dict[str, float | None]
 """{"value", "low", "high"}: a figure and its 95 % interval; None where it is not defined."""
 
+Key = tuple[str | int, ...]
+"""Names a figure: ("accuracy",), ("macro", "f1"), ("f1", 3) for the class with index 3."""
+
 _Floats = NDArray[np.float64]
+
+
+class Resampled(NamedTuple):
+    """A figure on all rows, and on each of the resamples (r,); nan where it is not defined."""
+
+    value: float
+    drawn: _Floats
+
+    def scalar(self) -> Scalar:
+        """The figure with its percentile interval; resamples where it is not defined are left out."""
+        return _scalar(self.value, self.drawn)
+
+    def minus(self, other: Resampled) -> Scalar:
+        """The difference to the same figure of another classifier, from the same rows and the same seed.
+
+        Its interval is paired: each resample drew the same rows for both.
+        """
+        return _scalar(self.value - other.value, self.drawn - other.drawn)
 
 
 def measure(
@@ -46,15 +67,11 @@ def measure(
     others; answers of that class are wrong answers. In a resample, the same holds for the classes absent
     from it. AUC needs rows of two classes. ValueError for no rows and for shapes that do not fit.
     """
-    scores, truth = np.asarray(probabilities, np.float64), np.asarray(labels, np.intp)
-    if scores.ndim != 2 or scores.shape != (len(truth), len(names)) or not len(truth):
-        raise ValueError(f"probabilities {scores.shape} for {truth.shape} labels and {len(names)} names")
-    figures = _Figures(scores, truth)
-    exact = figures(np.ones((len(truth), 1)))
-    draws = [figures(weights) for weights in _resamples(len(truth), resamples, seed)]
+    figures = resampled(probabilities, labels, len(names), resamples=resamples, seed=seed)
+    truth = np.asarray(labels, np.intp)
 
     def scalar(*key: str | int) -> Scalar:
-        return _scalar(exact[key][0], np.concatenate([draw[key] for draw in draws]))
+        return figures[key].scalar()
 
     return {
         "n": len(truth),
@@ -72,7 +89,31 @@ def measure(
             }
             for index, name in enumerate(names)
         },
-        "confusion_matrix": figures.confusion(np.ones((len(truth), 1)))[:, :, 0].astype(int).tolist(),
+        "confusion_matrix": _confusion_matrix(truth, probabilities).tolist(),
+    }
+
+
+def resampled(
+    probabilities: NDArray[np.floating[Any]],
+    labels: NDArray[np.integer[Any]],
+    classes: int,
+    *,
+    resamples: int = 1000,
+    seed: int = 0,
+) -> dict[Key, Resampled]:
+    """The figures that `measure` describes for probabilities (n, classes), with what the resamples gave.
+
+    Resample by resample, the same rows are drawn for the same n, `resamples` and `seed`.
+    """
+    scores, truth = np.asarray(probabilities, np.float64), np.asarray(labels, np.intp)
+    if scores.ndim != 2 or scores.shape != (len(truth), classes) or not len(truth):
+        raise ValueError(f"probabilities {scores.shape} for {truth.shape} labels and {classes} names")
+    figures = _Figures(scores, truth)
+    exact = figures(np.ones((len(truth), 1)))
+    draws = [figures(weights) for weights in _resamples(len(truth), resamples, seed)]
+    return {
+        key: Resampled(float(value[0]), np.concatenate([draw[key] for draw in draws]))
+        for key, value in exact.items()
     }
 
 
@@ -103,6 +144,34 @@ def text(figure: Scalar, *, percent: bool = True, interval: bool = True) -> str:
     if interval and low is not None and high is not None:
         shown += f" ({low * scale:.{digits}f} to {high * scale:.{digits}f})"
     return shown
+
+
+def points(difference: Scalar) -> str:
+    """A difference of shares for people, in percentage points: "+1.2 (−0.3 to +2.7)"; "–" for none."""
+    value, low, high = (difference[key] for key in ("value", "low", "high"))
+    if value is None:
+        return "–"
+    shown = _signed(value)
+    if low is not None and high is not None:
+        shown += f" ({_signed(low)} to {_signed(high)})"
+    return shown
+
+
+def excludes_zero(difference: Scalar) -> bool:
+    """Whether the whole interval lies on one side of zero; False where there is none."""
+    low, high = difference["low"], difference["high"]
+    return low is not None and high is not None and (low > 0 or high < 0)
+
+
+def _signed(share: float) -> str:
+    shown = f"{share * 100:+.1f}"
+    return "0.0" if shown in ("+0.0", "-0.0") else shown.replace("-", "−")
+
+
+def _confusion_matrix(truth: NDArray[np.intp], probabilities: NDArray[np.floating[Any]]) -> NDArray[np.intp]:
+    classes = probabilities.shape[1]
+    cells = truth * classes + np.asarray(probabilities).argmax(axis=1)
+    return np.bincount(cells, minlength=classes**2).reshape(classes, classes)
 
 
 def _resamples(rows: int, resamples: int, seed: int) -> Iterator[_Floats]:
@@ -185,13 +254,9 @@ class _Figures:
         self._gaps = np.eye(BINS)[place] * (right - confidence)[:, None]
         self._rankings = [_Ranking.of(scores[:, one], truth == one) for one in range(self._classes)]
 
-    def confusion(self, weights: _Floats) -> _Floats:
-        """Counts (k, k, r), the true class first."""
-        counts: _Floats = self._cells.T @ weights
-        return counts.reshape(self._classes, self._classes, -1)
-
-    def __call__(self, weights: _Floats) -> dict[tuple[str | int, ...], _Floats]:
-        confusion = self.confusion(weights)
+    def __call__(self, weights: _Floats) -> dict[Key, _Floats]:
+        # Counts (k, k, r), the true class first.
+        confusion = (self._cells.T @ weights).reshape(self._classes, self._classes, -1)
         hits = np.einsum("iir->ir", confusion)
         support, answered = confusion.sum(axis=1), confusion.sum(axis=0)
         with np.errstate(divide="ignore", invalid="ignore"):
@@ -201,7 +266,7 @@ class _Figures:
                 "f1": np.where(support > 0, 2 * hits / (support + answered), np.nan),
                 "auc": np.stack([ranking.auc(weights) for ranking in self._rankings]),
             }
-            figures: dict[tuple[str | int, ...], _Floats] = {
+            figures: dict[Key, _Floats] = {
                 ("accuracy",): hits.sum(axis=0) / self._rows,
                 ("ece",): np.abs(self._gaps.T @ weights).sum(axis=0) / self._rows,
                 ("auc",): np.nansum(kinds["auc"], axis=0) / (~np.isnan(kinds["auc"])).sum(axis=0),

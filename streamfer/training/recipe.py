@@ -67,6 +67,9 @@ class Recipe(_Section):
         ge=0,
         description="Stop after so many epochs without a new best on PublicTest and take the best; 0: never.",
     )
+    min_delta: float = Field(
+        default=0.0, ge=0, lt=1, description="By how much an accuracy must exceed the best to be a new best."
+    )
     weight_decay: float = Field(default=0.05, ge=0, description="Of kernels only.")
     label_smoothing: float = Field(default=0.1, ge=0, lt=1, description="Szegedy et al. 2016.")
     ferplus: float = Field(
@@ -79,6 +82,10 @@ class Recipe(_Section):
     flip_average: bool = Field(
         default=False,
         description="The exported model looks at the face and its mirror image and averages; twice the time.",
+    )
+    initial: Path | None = Field(
+        default=None,
+        description="Keras file of a network: the first layers start from its, as far as they are alike.",
     )
     model: dict[str, Any] = Field(default_factory=dict, description="The network's own options.")
     augment: AugmentOptions = AugmentOptions()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 from collections.abc import Mapping, Sequence
 from html import escape
 from typing import Any
@@ -13,32 +12,24 @@ import numpy as np
 from streamfer.training.dataset import PRIVATE
 from streamfer.training.evaluate import Evaluation, majority
 from streamfer.training.metrics import text
-from streamfer.training.pages import BASE_STYLE
+from streamfer.training.pages import REPORT_STYLE, embedded, html_page, plot
 
 MISTAKES = 32
 """How many of the most confident mistakes are shown."""
 
 _STYLE = (
-    BASE_STYLE
+    REPORT_STYLE
     + """
-p { margin: .5rem 0; max-width: 46rem; }
-.quiet { color: #555; }
 .tiles { display: grid; grid-template-columns: repeat(auto-fit, minmax(10.5rem, 1fr)); gap: .75rem;
   margin: 1.5rem 0; }
 .tiles div { border: 1px solid #d5d5d5; border-radius: 6px; padding: .7rem .9rem; }
 .tiles strong { display: block; font-size: 1.55rem; font-weight: 600; line-height: 1.3; }
 .tiles span { display: block; color: #555; font-size: .85rem; }
-th, td { padding: .3rem .9rem .3rem 0; text-align: right; white-space: nowrap;
-  border-bottom: 1px solid #e5e5e5; }
-th:first-child, td:first-child { text-align: left; font-weight: 400; }
-thead th, thead th:first-child { font-weight: 600; border-bottom: 1px solid #888; }
-.plot img { display: block; width: 42rem; max-width: 100%; height: auto; margin: .75rem 0; }
 .faces { display: grid; grid-template-columns: repeat(auto-fill, minmax(6.4rem, 1fr)); gap: 1rem .75rem;
   margin: 1rem 0; }
 .faces figure { margin: 0; font-size: .8rem; line-height: 1.35; }
 .faces img { display: block; width: 100%; aspect-ratio: 1; object-fit: contain; background: #eee; }
 .faces b { font-weight: 600; }
-ul { padding-left: 1.2rem; max-width: 46rem; }
 """
 )
 
@@ -59,13 +50,13 @@ def page(evaluation: Evaluation, pictures: Mapping[str, bytes]) -> str:
         "<h2>Each class</h2>",
         _classes(figures),
         "<h2>What is taken for what</h2>",
-        _plot(
+        plot(
             pictures["confusion"],
             "Confusion matrix: a row for each label of the data, a column for each answer; the diagonal is "
             "the recall in the table above.",
         ),
         "<h2>ROC, each class against the rest</h2>",
-        _plot(
+        plot(
             pictures["roc"],
             "Receiver operating characteristic of each class against all others; the areas under the curves "
             "are the AUC in the table above.",
@@ -73,13 +64,13 @@ def page(evaluation: Evaluation, pictures: Mapping[str, bytes]) -> str:
         "<h2>Can the confidence be believed?</h2>",
         "<p>In each bin of confidence, the accuracy (bar) should be the mean confidence (line): a bar below "
         "its line is overconfident. Pale bars have fewer than ten rows.</p>",
-        _plot(
+        plot(
             pictures["reliability"],
             "Reliability diagram, accuracy by confidence in 15 bins, above a histogram of the confidence; "
             f"the expected calibration error is {text(figures['ece'])}.",
         ),
         "<h2>Training</h2>",
-        _plot(pictures["curves"], "Loss and accuracy after each epoch of the training.")
+        plot(pictures["curves"], "Loss and accuracy after each epoch of the training.")
         if "curves" in pictures
         else "<p>No curves: the model's card has no history of its training.</p>",
         "<h2>The most confident mistakes</h2>",
@@ -89,15 +80,7 @@ def page(evaluation: Evaluation, pictures: Mapping[str, bytes]) -> str:
         "<h2>How this was measured</h2>",
         _method(figures),
     ]
-    return (
-        '<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
-        '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
-        '<meta http-equiv="Content-Security-Policy" '
-        "content=\"default-src 'none'; img-src data:; style-src 'unsafe-inline'\">\n"
-        f"<title>{escape(title)}</title>\n<style>{_STYLE}</style>\n</head>\n<body>\n"
-        + "\n".join(sections)
-        + "\n</body>\n</html>\n"
-    )
+    return html_page(title, _STYLE, "\n".join(sections))
 
 
 def most_confident_mistakes(evaluation: Evaluation) -> list[int]:
@@ -219,7 +202,7 @@ def _faces(evaluation: Evaluation) -> str:
         vote = f"<br>FER+: {escape(voted[place])}" if voted else ""
         shown.append(
             f'<figure><img alt="{escape(alt)}" title="{escape(name)}" '
-            f'src="{_embedded(_face(data.images[place]))}"><figcaption>{escape(truth)} →<br>'
+            f'src="{embedded(_face(data.images[place]))}"><figcaption>{escape(truth)} →<br>'
             f"<b>{escape(answer)}</b> {row.max() * 100:.0f} %{vote}</figcaption></figure>"
         )
     agree = ""
@@ -266,15 +249,7 @@ def _table(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     return f"<div class=wide><table>{top}<tbody>{body}</tbody></table></div>"
 
 
-def _plot(picture: bytes, alt: str) -> str:
-    return f'<div class=plot><img alt="{escape(alt)}" src="{_embedded(picture)}"></div>'
-
-
 def _face(image: Any) -> bytes:
     """A face of the data, uint8 (height, width, 1 or 3), as a PNG."""
     pixels = image if image.shape[2] == 1 else cv2.cvtColor(image, cv2.COLOR_RGB2BGR)
     return cv2.imencode(".png", pixels)[1].tobytes()
-
-
-def _embedded(picture: bytes) -> str:
-    return f"data:image/png;base64,{base64.b64encode(picture).decode()}"

@@ -25,7 +25,9 @@ COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#3
 
 _BLUE, _ORANGE, _GRAY = COLOURS[0], COLOURS[1], "#777777"
 _LINES: tuple[Any, ...] = ("-", "--", "-.", (0, (1, 1)), (0, (5, 1)), (0, (3, 1, 1, 1, 1, 1)), "-")
-_PERCENT = partial(PercentFormatter, 1, decimals=0, symbol=" %")
+PERCENT = partial(PercentFormatter, 1, decimals=0, symbol=" %")
+"""Makes the labels of an axis of shares."""
+
 _FEW = 10
 """A bin of confidence with fewer rows says little; its bar is drawn pale."""
 
@@ -51,11 +53,11 @@ def curves(history: Sequence[Mapping[str, Any]]) -> bytes:
         axes.set_title(title)
         axes.set_xlabel("epoch")
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
-        _plain(axes)
+        plain(axes)
         if axes.lines:
             axes.legend(frameon=False)
-    accuracies.yaxis.set_major_formatter(_PERCENT())
-    return _png(figure)
+    accuracies.yaxis.set_major_formatter(PERCENT())
+    return png(figure)
 
 
 def confusion(matrix: Sequence[Sequence[int]], labels: Sequence[str]) -> bytes:
@@ -85,10 +87,10 @@ def confusion(matrix: Sequence[Sequence[int]], labels: Sequence[str]) -> bytes:
     axes.grid(which="minor", color="white", linewidth=1.5)
     axes.tick_params(which="both", length=0)
     axes.spines[:].set_visible(False)
-    bar = figure.colorbar(picture, ax=axes, fraction=0.04, pad=0.02, format=_PERCENT())
+    bar = figure.colorbar(picture, ax=axes, fraction=0.04, pad=0.02, format=PERCENT())
     bar.set_label("share of the row")
     bar.outline.set_visible(False)
-    return _png(figure)
+    return png(figure)
 
 
 def roc(
@@ -118,9 +120,9 @@ def roc(
     axes.set_aspect("equal")
     axes.set_xlim(-0.01, 1.01)
     axes.set_ylim(-0.01, 1.01)
-    _plain(axes)
+    plain(axes)
     axes.legend(loc="lower right", title="AUC (95 % interval)", alignment="left", framealpha=1)
-    return _png(figure)
+    return png(figure)
 
 
 def reliability(probabilities: NDArray[np.floating[Any]], truth: NDArray[np.intp], error: Scalar) -> bytes:
@@ -153,19 +155,21 @@ def reliability(probabilities: NDArray[np.floating[Any]], truth: NDArray[np.intp
     lower.set_xlabel("confidence: probability of the answer")
     lower.set_xlim(0, 1)
     for axes in (upper, lower):
-        axes.yaxis.set_major_formatter(_PERCENT())
-        axes.xaxis.set_major_formatter(_PERCENT())
-        _plain(axes)
-    return _png(figure)
+        axes.yaxis.set_major_formatter(PERCENT())
+        axes.xaxis.set_major_formatter(PERCENT())
+        plain(axes)
+    return png(figure)
 
 
-def _plain(axes: Axes) -> None:
+def plain(axes: Axes) -> None:
+    """No frame, a pale grid."""
     axes.spines[["top", "right"]].set_visible(False)
     axes.grid(color="#dddddd", linewidth=0.6)
     axes.set_axisbelow(True)
 
 
-def _png(figure: Figure) -> bytes:
+def png(figure: Figure) -> bytes:
+    """The figure as a file."""
     FigureCanvasAgg(figure)
     file = io.BytesIO()
     figure.savefig(file, format="png", dpi=_DOTS, facecolor="white", bbox_inches="tight")

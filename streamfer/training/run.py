@@ -93,9 +93,11 @@ class RunFolder:
                 f"{self.path}: was trained on {here['name']} (sha256 {here['sha256'][:12]}…); this is other "
                 f"data, {new['name']} (sha256 {new['sha256'][:12]}…): give the first, or another --out"
             )
-        old, recipe = found["recipe"], wanted["recipe"]
-        free = {"epochs", "plugins"}  # a run may go on for longer, and a plugin's file may be moved
-        changed = [key for key in recipe if key not in free and old.get(key) != recipe[key]]
+        recipe = wanted["recipe"]
+        old = Recipe.model_validate(found["recipe"]).model_dump(mode="json")
+        # A run may go on for longer, a plugin's file may be moved, and the others are the export's business.
+        free = {"epochs", "plugins", "version", "flip_average"}
+        changed = [key for key in recipe if key not in free and old[key] != recipe[key]]
         if changed:
             raise UsageError(
                 f"{self.path}: holds a run of another recipe (not the same: {', '.join(changed)}); "

@@ -44,7 +44,7 @@ class Watch:
 
     def update(self, recipe: Recipe, epoch: int, accuracy: float) -> bool:
         """Take in the accuracy after an epoch (from 1); returns whether it is a new best."""
-        if accuracy > self.best:
+        if accuracy > self.best + recipe.min_delta:
             self.best, self.best_epoch, self.waited = accuracy, epoch, 0
             return True
         self.waited += 1

@@ -33,11 +33,12 @@ main()"""
 
 class _Request(msgspec.Struct):
     spec: ComponentSpec
-    crop: CropSpec
+    crops: tuple[CropSpec, ...]
 
 
-def ms_per_face(spec: ComponentSpec, crop: CropSpec) -> dict[str, Any]:
+def ms_per_face(spec: ComponentSpec, *crops: CropSpec) -> dict[str, Any]:
     """Milliseconds per face of the classifier's `predict`, called with 1 and with 8 faces; JSON values.
+    `crops` are the distinct ones that it wants of a face, more than one only where it combines others.
 
     "batch_1" and "batch_8" are {"value": median of the calls, "low" and "high": their 5th and 95th
     percentile}, each per face. "calls" is how many there were of each; "core_share" how much of the wall time
@@ -47,7 +48,7 @@ def ms_per_face(spec: ComponentSpec, crop: CropSpec) -> dict[str, Any]:
     try:
         done = subprocess.run(
             [sys.executable, "-c", _CHILD],
-            input=msgspec.json.encode(_Request(spec, crop)),
+            input=msgspec.json.encode(_Request(spec, crops)),
             env={**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3"},
             capture_output=True,
             check=False,
@@ -73,13 +74,13 @@ def main() -> None:
     random = np.random.default_rng(0)
     used, passed = time.process_time(), time.perf_counter()
     for batch in BATCHES:
-        crops = random.integers(0, 256, (batch, *request.crop), np.uint8)
+        crops = [random.integers(0, 256, (batch, *crop), np.uint8) for crop in request.crops]
         for _ in range(WARM_UP):
-            classifier.predict(crops)
+            classifier.predict(*crops)
         taken = np.empty(CALLS)
         for call in range(CALLS):
             start = time.perf_counter()
-            classifier.predict(crops)
+            classifier.predict(*crops)
             taken[call] = time.perf_counter() - start
         low, median, high = (round(float(ms), 4) for ms in np.percentile(taken * 1000 / batch, (5, 50, 95)))
         answer[f"batch_{batch}"] = {"value": median, "low": low, "high": high}

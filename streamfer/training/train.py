@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from streamfer.errors import UsageError
 from streamfer.training.augment import Augment
 from streamfer.training.dataset import FERPLUS_NAMES, PUBLIC, TRAINING, Dataset
+from streamfer.training.fused import fuse
 from streamfer.training.networks import Blueprint, find
 from streamfer.training.recipe import Recipe
 from streamfer.training.run import Checkpoint, RunFolder
@@ -85,6 +86,9 @@ class _Run:
         crop, labels = CropSpec(height, width, channels), len(data.label_names)
         self._model = blueprint.build(crop, labels, recipe.precision)
         self._averaged = blueprint.build(crop, labels)
+        if recipe.initial is not None:
+            start_from(recipe.initial, self._model)
+        fuse(self._model)
         self._trainer = _trainer(recipe, self._model)
         # With the states of the random generators.
         self._state = [*self._trainer.variables, *self._trainer.optimizer.variables]
@@ -160,6 +164,30 @@ class _Run:
             answers = self._averaged.predict_on_batch(self.data.inputs(rows)).argmax(axis=1)
             right += int((answers == self.data.labels[rows]).sum())
         return right / len(self.public)
+
+
+def start_from(path: Path, model: keras.Model) -> int:
+    """Give the first layers of `model` the weights of the first layers of the Keras file at `path`.
+
+    As far as both have the same kinds of layers with the same shapes of weights; layers without weights are
+    passed over. Returns how many got theirs. Raises `UsageError` if the first layer has none already.
+    """
+    try:
+        source = keras.models.load_model(path, compile=False)
+    except (OSError, ValueError, TypeError, KeyError) as error:
+        reason = str(error).partition("\n")[0]
+        raise UsageError(f"initial: {path}: cannot be read as a Keras model: {reason}") from error
+    given = 0
+    pairs = zip(*([one for one in net.layers if one.weights] for net in (source, model)), strict=False)
+    for theirs, ours in pairs:
+        shapes = [[tuple(one.shape) for one in layer.weights] for layer in (theirs, ours)]
+        if theirs.__class__.__name__ != ours.__class__.__name__ or shapes[0] != shapes[1]:
+            break
+        ours.set_weights(theirs.get_weights())
+        given += 1
+    if not given:
+        raise UsageError(f"initial: {path}: its first layer is not like this network's; nothing can be taken")
+    return given
 
 
 def targets(data: Dataset, rows: NDArray[np.intp], recipe: Recipe) -> NDArray[np.float32]:

@@ -96,6 +96,29 @@ def test_it_is_evaluated(folder: Path, runtime: str) -> None:
     assert found["accuracy"]["value"] == pytest.approx(stated, abs=1e-4)
 
 
+def test_two_exports_are_compared(folder: Path) -> None:
+    """int8 and float32 weights of one run: their versions are the same, their files are not."""
+    done = streamfer(
+        "export", "run", "--data", "bars.npz", "--out", "float", "--weights", "float32", cwd=folder
+    )
+    assert done.returncode == 0, done.stderr
+    models = ("--model", "tiny=model/card.json", "--model", "tiny=float/card.json")
+    done = streamfer(
+        *("compare", *models, "--data", "bars.npz", "--plugin", "tiny.py", "--split", "PublicTest"),
+        *("--resamples", "100", "--out", "page", "--json", "compared.json"),
+        cwd=folder,
+    )
+    assert done.returncode == 0, done.stderr
+    cards = [json.loads((folder / place / "card.json").read_text()) for place in ("model", "float")]
+    found = json.loads((folder / "compared.json").read_text())
+    titles = [one["title"] for one in found["classifiers"]]
+    assert titles == [f"tiny 0.0.1 ({card['sha256'][:7]})" for card in cards]
+    assert all(one["ms_per_face"]["batch_1"]["value"] > 0 for one in found["classifiers"])
+    assert [one["size_bytes"] for one in found["classifiers"]] == [card["size_bytes"] for card in cards]
+    pages = {path.name for path in (folder / "page").iterdir()}
+    assert pages == {"index.html", "compare.md", "cost.png", "size.png", "recall.png", "f1.png"}
+
+
 @pytest.mark.parametrize(
     ("arguments", "complaint"),
     [

@@ -33,7 +33,7 @@ def test_it_holds_the_plugins_the_weights_and_the_sample_clip_and_nothing_else(w
         assert wanted in names
     tops = {name.split("/")[0] for name in names}
     assert {top for top in tops if not top.endswith(".dist-info")} == {"streamfer", "streamfer_classifiers"}
-    assert wheel.stat().st_size < 5_000_000
+    assert wheel.stat().st_size < 26_000_000
 
 
 def test_it_runs_in_an_empty_environment(wheel: Path, tmp_path: Path) -> None:

@@ -82,7 +82,7 @@ def test_a_minimal_configuration_takes_the_defaults(folder: Path) -> None:
     assert config.tracker.spec.name == "sort"
     (classifier,) = config.classifiers
     assert (classifier.label, classifier.workers, classifier.labels) == ("cnn", 1, LABELS)
-    assert classifier.crop == (48, 48, 1)
+    assert classifier.crops == ((48, 48, 1),)
     (sink,) = config.sinks
     assert (sink.label, sink.pixels, sink.durable) == ("console", False, False)
     assert config.metrics is not None

@@ -14,6 +14,7 @@ from streamfer.errors import UsageError
 from streamfer.plugins import Registry
 
 REGISTRY = Registry.discover()
+THERE = ", ".join(REGISTRY.names("classifier"))
 
 PLUGIN = """
 from pydantic import field_validator
@@ -366,7 +367,7 @@ wat: 1
         "c.yaml:9: detector.width: got 'wide', expected a whole number",
         "c.yaml:10: detector.scor: unknown key; did you mean 'score'?",
         "c.yaml:11: tracker.name: no tracker 'kalman'; there are: sort",
-        "c.yaml:14: classifiers.1.name: no classifier 'resnet'; there are: cnn",
+        f"c.yaml:14: classifiers.1.name: no classifier 'resnet'; there are: {THERE}",
         "c.yaml:14: classifiers.1.workers: got 0, expected a number >= 1",
         "c.yaml:16: sinks.0.path: missing key",
         "c.yaml:17: sinks.1.crf: got 99, expected a number <= 51",
@@ -401,7 +402,9 @@ def test_two_streams_of_one_name_from_a_folder(folder: Path) -> None:
 
 def test_one_mistake_is_told_once(folder: Path) -> None:
     text = changed("[cnn]", "[cnn, {name: resnet, as: mine}]").replace("{path", "{classifiers: [mine], path")
-    assert problems(folder, text) == ["c.yaml:4: classifiers.1.name: no classifier 'resnet'; there are: cnn"]
+    assert problems(folder, text) == [
+        f"c.yaml:4: classifiers.1.name: no classifier 'resnet'; there are: {THERE}"
+    ]
     text = changed("classifiers: [cnn]", "classifiers: cnn").replace("{path", "{classifiers: [cnn], path")
     assert len(problems(folder, text)) == 1
 

@@ -54,15 +54,15 @@ def wrong(folder: Path, *classifiers: dict[str, Any]) -> str:
 def test_a_network_serves_its_own_model(folder: Path) -> None:
     (one,) = read(folder, {"name": "cnn"}).classifiers
     assert one.spec.options == {"model": SHIPPED}
-    assert (one.labels, one.crop) == (LABELS, CropSpec(48, 48, 1))
+    assert (one.labels, one.crops) == (LABELS, (CropSpec(48, 48, 1),))
 
 
 def test_labels_and_crop_are_those_of_the_card(folder: Path) -> None:
     own, other = read(
         folder, {"name": "cnn"}, {"name": "cnn", "as": "four", "model": "models/card.json"}
     ).classifiers
-    assert (own.labels, own.crop) == (LABELS, CropSpec(48, 48, 1))
-    assert (other.labels, other.crop) == (FOUR, CropSpec(24, 32, 3))
+    assert (own.labels, own.crops) == (LABELS, (CropSpec(48, 48, 1),))
+    assert (other.labels, other.crops) == (FOUR, (CropSpec(24, 32, 3),))
 
 
 @pytest.mark.parametrize(

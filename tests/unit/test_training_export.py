@@ -133,7 +133,7 @@ def test_litert_answers_as_keras_does_in_float_and_nearly_in_int8(
     network = keras.models.load_model(run / "model.keras")
     mirrored = np.ascontiguousarray(images[:, :, ::-1])
     logits = (network.predict(images, verbose=0) + network.predict(mirrored, verbose=0)) / 2
-    wanted = litert.softmax(logits / card["temperature"])
+    wanted = litert.probabilities(logits, litert.Calibration(card["temperature"], card["floor"]))
     found = predict(tmp_path, images)
     assert found.shape == (140, 7) and found.dtype == np.float32
     np.testing.assert_allclose(found, wanted, atol=1e-4)
@@ -141,6 +141,20 @@ def test_litert_answers_as_keras_does_in_float_and_nearly_in_int8(
     served = keras.models.load_model(exported / "tiny.keras", safe_mode=True)
     np.testing.assert_allclose(served.predict(images, verbose=0), wanted, atol=1e-4)
     assert (tmp_path / "tiny.tflite").stat().st_size > (exported / "tiny.tflite").stat().st_size
+
+
+def test_float16_weights_are_half_as_large_and_answer_nearly_the_same(
+    run: Path, data: Dataset, tmp_path: Path
+) -> None:
+    sizes, answers = {}, {}
+    for weights in ("float32", "float16"):
+        card = exporting.export(run, data, tmp_path / weights, weights=weights)  # type: ignore[arg-type]
+        assert card["weights"]["type"] == weights
+        sizes[weights] = card["size_bytes"]
+        answers[weights] = predict(tmp_path / weights, data.inputs(np.arange(len(data))))
+    assert sizes["float16"] < 0.85 * sizes["float32"], "most of this file is not weights"
+    np.testing.assert_allclose(answers["float16"], answers["float32"], atol=5e-3)
+    assert not np.array_equal(answers["float16"], answers["float32"])
 
 
 def test_the_mirror_image_gets_the_same_answer(exported: Path, data: Dataset) -> None:
@@ -164,11 +178,28 @@ def test_the_temperature_is_found_again() -> None:
     assert litert.fit_temperature(logits * 3, labels) == pytest.approx(3, rel=0.05)
 
 
+@pytest.mark.parametrize(("smoothing", "floor"), [(0.1, 0.008), (0.1, 0.0), (0.0, 0.0)])
+def test_a_floor_is_found_where_there_is_one(smoothing: float, floor: float) -> None:
+    """Labels drawn from probabilities that were then raised by the floor, as label smoothing does."""
+    random = np.random.default_rng(1)
+    chances = litert.softmax(random.normal(0, 3, (8_000, 7)))
+    labels = (chances.cumsum(axis=1) < random.uniform(size=(8_000, 1))).sum(axis=1).clip(max=6)
+    logits = np.log(chances * (1 - 7 * floor) + floor)
+    found = litert.fit_calibration(logits, labels.astype(np.uint8), smoothing)
+    assert found.floor == pytest.approx(floor, abs=0.003)
+    assert found.temperature == pytest.approx(1, abs=0.08)
+    calibrated = litert.probabilities(logits, found)
+    np.testing.assert_allclose(calibrated.sum(axis=1), 1, atol=1e-5)
+    assert (calibrated.argmax(axis=1) == logits.argmax(axis=1)).all(), "it changes no answer"
+    np.testing.assert_allclose(calibrated, chances, atol=0.05)
+
+
 def test_a_model_that_loses_half_a_point_is_refused(data: Dataset) -> None:
     """Real models: the converted network itself, against what a better one would have answered."""
     faces_in = keras.Input((1, 7, 1))
     model = keras.Model(faces_in, keras.ops.softmax(keras.ops.reshape(faces_in, (-1, 7))))
-    content = {kind: litert.convert(model, int8=kind == "int8") for kind in ("float32", "int8")}
+    kinds: tuple[litert.Weights, ...] = ("float32", "int8")
+    content = {kind: litert.convert(model, kind) for kind in kinds}
     labels = (np.arange(1000) % 7).astype(np.uint8)
     images = 50 * np.eye(7, dtype=np.float32)[labels].reshape(1000, 1, 7, 1)
     wanted = litert.interpreter(content["float32"])(images)

@@ -13,7 +13,7 @@ from streamfer.training import networks, recipe
 from streamfer.types import CropSpec
 
 ROOT = Path(__file__).parents[2]
-RECIPES = sorted((ROOT / "configs/train").glob("*.yaml"))
+RECIPES = sorted((ROOT / "configs/train").rglob("*.yaml"))
 CARD = ROOT / "plugins/streamfer_classifiers/cnn/card.json"
 
 

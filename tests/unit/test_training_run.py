@@ -345,6 +345,18 @@ def test_a_folder_with_another_run_is_refused(run: Path, data: Dataset, tmp_path
         train(write_recipe(tmp_path, epochs=5), data, run)
 
 
+def test_what_only_the_export_reads_may_change(data: Dataset, tmp_path: Path) -> None:
+    """A finished run is not trained again for it, and tells of it."""
+    path = write_recipe(tmp_path, epochs=1)
+    train(path, data, tmp_path / "run")
+    before = weights(tmp_path / "run")
+    train(write_recipe(tmp_path, epochs=1, version="2.0.0", flip_average=True), data, tmp_path / "run")
+    told = json.loads((tmp_path / "run/run.json").read_text())["recipe"]
+    assert (told["version"], told["flip_average"]) == ("2.0.0", True)
+    for one, other in zip(weights(tmp_path / "run"), before, strict=True):
+        np.testing.assert_array_equal(one, other)
+
+
 def test_data_of_another_hash_on_resume_is_refused(run: Path, data: Dataset, tmp_path: Path) -> None:
     images = data.images.copy()
     images[5, 5, 5] ^= 1  # one bit

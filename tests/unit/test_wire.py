@@ -92,9 +92,3 @@ def test_a_control_message_is_no_data_message() -> None:
         wire.decode_data(wire.encode(wire.Stop()))
     with pytest.raises(wire.WireError):
         wire.decode_to_worker(wire.encode(wire.Beat(3)))
-
-
-def test_crops_must_have_their_size() -> None:
-    assert wire.crops_in(b"\x07" * 2 * 48 * 48, 2, (48, 48, 1)).shape == (2, 48, 48, 1)
-    with pytest.raises(wire.WireError, match="2 crops"):
-        wire.crops_in(b"\x07" * 48 * 48, 2, (48, 48, 1))

@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import keras
-from keras import layers, ops
+from keras import layers
 
 from streamfer.types import CropSpec
+from streamfer_classifiers.blocks import convolution, standardise
 from streamfer_classifiers.cnn import CnnOptions
-
-STD_FLOOR = 8.0
-"""Gray levels. A flatter image is not stretched to full contrast: that would only amplify its noise."""
 
 
 def build(options: CnnOptions, crop: CropSpec, labels: int) -> keras.Model:
@@ -23,24 +19,12 @@ def build(options: CnnOptions, crop: CropSpec, labels: int) -> keras.Model:
     follow Keras's dtype policy; normalisation of the input and the logits are float32 in any case.
     """
     images = keras.Input((crop.height, crop.width, crop.channels), dtype="float32", name="faces")
-    x = _standardise(images)
+    x = standardise(images)
     for stage, width in enumerate(options.widths, start=1):
         for step in range(1, options.convolutions + 1):
-            name = f"stage{stage}_{step}"
-            x = layers.Conv2D(
-                width, 3, padding="same", use_bias=False, kernel_initializer="he_normal", name=f"{name}_conv"
-            )(x)
-            x = layers.BatchNormalization(momentum=0.9, name=f"{name}_norm")(x)
-            x = layers.ReLU(name=f"{name}_relu")(x)
+            x = convolution(x, width, f"stage{stage}_{step}")
         x = layers.MaxPooling2D(2, name=f"stage{stage}_pool")(x)
     x = layers.GlobalAveragePooling2D(dtype="float32", name="pool")(x)
     x = layers.Dropout(options.dropout, dtype="float32", name="dropout")(x)
     logits = layers.Dense(labels, dtype="float32", name="logits")(x)
     return keras.Model(images, logits, name="cnn")
-
-
-def _standardise(images: Any) -> Any:
-    """Per image: mean 0, standard deviation 1 (smaller where the image is flatter than `STD_FLOOR`)."""
-    centred = images - ops.mean(images, axis=(1, 2, 3), keepdims=True)
-    std = ops.sqrt(ops.mean(ops.square(centred), axis=(1, 2, 3), keepdims=True))
-    return centred / ops.maximum(std, STD_FLOOR)
