@@ -9,7 +9,7 @@ PLUGIN = '''
 from pathlib import Path
 import numpy as np
 from pydantic import Field
-from streamfer.api import Component, MemberOptions, Options
+from streamfer.api import Component, MemberOptions, Options, network
 from streamfer.hookspecs import hookimpl
 from streamfer.types import CropSpec
 
@@ -60,7 +60,8 @@ def streamfer_components():
                          labels=labels[::-1] if rule.turned else labels)
     return [*(one(rule) for rule in (Gray, Small, Colour, Large, Wrong)),
             one(Alone, ("dark", "dim")),
-            Component("classifier", "own", "for a test", ":Gray", Own, labels=("dark", "bright"))]
+            Component("classifier", "own", "for a test", ":Gray", Own, labels=("dark", "bright")),
+            network("untrained", "for a test", build=":build")]
 '''
 RULES = ("gray", "small", "colour")
 CNN = Path(__file__).parents[1] / "plugins" / "streamfer_classifiers" / "cnn"

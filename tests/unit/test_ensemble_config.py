@@ -148,7 +148,7 @@ def test_the_plan_sends_each_crop_once_to_whom_it_is_for(folder: Path) -> None:
         ),
         ("[gray, small, {name: gray, weight: 2}]", ".2: the same as member 1; name it once, with the weight"),
         ("[gray, {name: cnn, model: gone.json}]", f".1.model: gone.json: {MISSING}"),
-        ("[gray, {name: stacked_cnn, model: }]", ".1.model: "),
+        ("[gray, untrained]", ".1.model: missing key; the plugin ships no trained model: name an"),
         (
             "[cnn, {name: cnn, runtime: tensorflow, model: models/card.json}]",
             ".1.runtime: models/card.json: 'runtime: tensorflow' runs the model's .keras file, but",

@@ -40,7 +40,7 @@ def card(request: pytest.FixtureRequest) -> dict[str, Any]:
 
 def test_every_network_ships_its_weights() -> None:
     ours = [one for one in Registry.discover().all() if one.origin.distribution == "streamfer"]
-    assert sorted(one.name for one in ours if one.component.model_files) == MODELS
+    assert sorted(one.name for one in ours if one.component.network) == MODELS
 
 
 def test_the_weights_are_small_enough_to_be_shipped() -> None:

@@ -33,6 +33,7 @@ def streamfer_components() -> list[Component]:
             "MobileNetV2 on one face crop enlarged to 96×96",
             build="streamfer_classifiers.mobilenet_v2.model:build",
             options=MobileNetV2Options,
+            card="streamfer_classifiers.mobilenet_v2:card.json",
             published=(
                 Published(
                     0.427,

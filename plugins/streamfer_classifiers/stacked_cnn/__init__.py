@@ -28,6 +28,7 @@ def streamfer_components() -> list[Component]:
             "Five wide blocks of convolution, pooling and dropout on one face crop",
             build="streamfer_classifiers.stacked_cnn.model:build",
             options=StackedCnnOptions,
+            card="streamfer_classifiers.stacked_cnn:card.json",
             published=(
                 Published(
                     0.723,
