@@ -30,7 +30,7 @@ format: .venv/setup.stamp  ## put the code into its format
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-bench: .venv/serve.stamp  ## measure this machine; writes benchmarks/results.md
+bench: .venv/setup.stamp  ## measure this machine; writes benchmarks/results.md
 	$(BIN)/streamfer bench --out benchmarks/results.md
 
 bench-live: .venv/setup.stamp  ## measure live mode: latency, streams; writes benchmarks/live.md

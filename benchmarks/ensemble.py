@@ -24,9 +24,9 @@ from streamfer.plugins import Registry
 from streamfer.training import datasets
 from streamfer.training.dataset import PRIVATE, PUBLIC, Dataset
 from streamfer.training.evaluate import evaluate, open_classifier
-from streamfer.training.export import with_table
 from streamfer.training.litert import fit_temperature, softmax
 from streamfer.training.metrics import measure
+from streamfer.training.readme import with_table
 
 README = Path(plugin.__file__).with_name("README.md")
 

@@ -23,7 +23,7 @@ from streamfer.config import load
 from streamfer.plan import Plan, make_plan
 from streamfer.shm import DEFAULT_DIRECTORY
 from streamfer.stages.spec import CaptureSpec, ClassifySpec, DetectSpec, SinkSpec, StageSpec
-from streamfer.types import LABELS, FaceStatus, LostReason
+from streamfer.types import LABELS, FoundStatus, LostReason
 
 if TYPE_CHECKING:
     from prometheus_client import CollectorRegistry
@@ -48,7 +48,7 @@ WRITTEN = {
     "detect": ("frames", "dropped", "stage_seconds", "faces", "discontinuities", "bad_messages"),
     "classify": (
         *("frames", "dropped", "stage_seconds", "predictions", "confidence", "batch_faces"),
-        *("label_changes", "track_seconds", "bad_messages"),
+        *("label_changes", "track_seconds", "raw_label_changes", "warming_faces", "bad_messages"),
     ),
     "sink": (
         *("frames", "dropped", "stage_seconds", "end_to_end_seconds", "disk_free", "disk_size"),
@@ -148,7 +148,7 @@ def _labels(name: str, stage: str, spec: StageSpec | None, plan: Plan) -> dict[s
         case CaptureSpec():
             labels |= {"stream": [spec.stream], "component": [spec.source.name]}
         case DetectSpec():
-            labels |= {"component": [spec.detector.name], "status": list(get_args(FaceStatus))}
+            labels |= {"component": [spec.detector.name], "status": list(get_args(FoundStatus))}
         case ClassifySpec():
             labels |= {"component": [spec.classifier], "classifier": [spec.classifier], "label": list(LABELS)}
         case SinkSpec():

@@ -19,7 +19,7 @@ from prometheus_client import Counter, Gauge, Histogram
 from streamfer import metrics
 from streamfer.exposition import LIVE_STATES
 from streamfer.types import LABELS as EXPRESSIONS
-from streamfer.types import FaceStatus, LostReason
+from streamfer.types import FoundStatus, LostReason
 
 PAGE = Path(__file__).with_name("metrics.md")
 
@@ -49,7 +49,7 @@ VALUES = {
     "reason": "why frames were dropped: `overload`, `max_age`, `fps_cap`, `corrupt`, `restart`, in the "
     "ledger also `earlier_run`; why a source gave none: "
     + ", ".join(f"`{one}`" for one in get_args(LostReason)),
-    "status": ", ".join(f"`{one}`" for one in get_args(FaceStatus)) + "; only the first are classified",
+    "status": ", ".join(f"`{one}`" for one in get_args(FoundStatus)) + "; only the first are classified",
     "label": "the expression: " + ", ".join(f"`{one}`" for one in EXPRESSIONS),
     "state": "of a live stream "
     + ", ".join(f"`{one}`" for one in LIVE_STATES)
@@ -94,12 +94,16 @@ ENTRIES: dict[str, dict[str, Entry]] = {
         "ledger_dropped": Entry({"SCK": 6}, "frames", "a reason is there once it has occurred"),
     },
     "Faces and what is said of them": {
-        "faces": Entry({"S": len(get_args(FaceStatus))}, note="a face counts in each frame that it is in"),
+        "faces": Entry({"S": len(get_args(FoundStatus))}, note="a face counts in each frame that it is in"),
         "predictions": Entry({"SC": len(EXPRESSIONS)}),
         "confidence": Entry({"SC": 1}, "probability"),
         "batch_faces": Entry({"C": 1}, "faces"),
         "label_changes": Entry({"SC": 1}),
         "track_seconds": Entry({"SC": 1}),
+        "raw_label_changes": Entry(
+            {"SC": 1}, note="divided by the metric above: the flicker without smoothing"
+        ),
+        "warming_faces": Entry({"SC": 1}, "faces", "only of temporal classifiers"),
         "compared_faces": Entry({"SA": 1}, note="only where a stream has several classifiers"),
         "agreements": Entry({"SA": 1}, note="divided by the metric above: the agreement"),
         "classifier_info": Entry({"C": 1}),

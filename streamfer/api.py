@@ -8,14 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Annotated, Any, Literal, Protocol
+from typing import Annotated, Any, Literal, NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
 
 from streamfer.picture import Picture
-from streamfer.types import LABELS, Box, CropSpec, Detection, Result
+from streamfer.types import LABELS, Box, CropSpec, Detection, Result, Window
 
 Kind = Literal["source", "detector", "tracker", "classifier", "sink"]
 KINDS: tuple[Kind, ...] = ("source", "detector", "tracker", "classifier", "sink")
@@ -54,11 +54,25 @@ class Network:
     hyperparameters, which a training recipe sets under `model:`), the `CropSpec` of the input and the number
     of labels. It returns a Keras model from float32 (n, height, width, channels), 0..255, to logits
     (n, labels), made of `keras.layers` and `keras.ops` only, so that every backend can run it, without
-    augmentation and without softmax.
+    augmentation and without softmax; or, for windows of frames, `Parts`.
     """
 
     build: str
     options: type[Options] = NoOptions
+    modes: tuple[str, ...] = ()
+    """The names that the option `mode` has for the registration's `model_files`, in their order."""
+
+
+class Parts(NamedTuple):
+    """A network of windows of frames, in two Keras models: the `build` of a `Network` may return this.
+
+    `encoder` is run once for each face crop: float32 (n, height, width, channels), 0..255, to features
+    float32 (n, features). `head` reads those of a window, oldest first: float32 (n, frames, features) to
+    logits (n, labels). What it has of recurrent layers is unrolled, for LiteRT takes no other.
+    """
+
+    encoder: Any
+    head: Any
 
 
 @dataclass(frozen=True)
@@ -108,9 +122,12 @@ class Component:
     published: tuple[Published, ...] = ()
     """Classifiers: what publications report for this architecture."""
     combines: bool = False
-    """Classifiers: whether this one answers with those of others, which the configuration names. The options
-    then derive from `CombiningOptions`; the class is called with the options and its members, a tuple of
-    `Member`. Crops and labels are those of the members."""
+    """Classifiers: whether this one answers with those of others, which the configuration names: its class is
+    a `Combiner`, and its options derive from `CombiningOptions`. Crops and labels are those of the
+    members."""
+    window: Window | None = None
+    """Classifiers: the frames of a face that a `TemporalClassifier` looks at; None for one that looks at
+    single crops, a `Classifier`. Of a network the card of its model tells."""
 
 
 # ---- sources -----------------------------------------------------------------------------------------------
@@ -209,6 +226,10 @@ class ServedModel(Options):
         description="model card of an exported model: a file (card.json) or PACKAGE:PATH (default: the "
         "plugin's own)",
     )
+    mode: str | None = Field(
+        default=None,
+        description="which of the plugin's own models, where it ships several (default: its first)",
+    )
     runtime: Literal["litert", "tensorflow"] = Field(
         default="litert",
         description="litert: the card's .tflite, on one core; tensorflow: its .keras file",
@@ -222,15 +243,20 @@ def network(
     build: str,
     options: type[Options] = NoOptions,
     card: str | None = None,
+    modes: Mapping[str, str] | None = None,
     crop: CropSpec = CropSpec(),  # noqa: B008 - a NamedTuple is immutable
     published: tuple[Published, ...] = (),
 ) -> Component:
     """The registration of a network as a classifier; its author writes `build` and `options` and no more.
 
     `crop` is what the network is trained on, `card` ("package:path/card.json") the trained model that the
-    plugin ships, if any. The card of the model that is served says which labels it has. `published` is what
-    others report for this architecture.
+    plugin ships, if any. A plugin that ships several has them in `modes` instead, each under the name that
+    the option `mode` has for it; the first is the default. The card of the model that is served says which
+    labels it has, and whether it looks at single crops or at windows of frames. `published` is what others
+    report for this architecture.
     """
+    if card is not None and modes is not None:
+        raise TypeError(f"the network '{name}': either 'card' or 'modes'")
     return Component(
         "classifier",
         name,
@@ -239,9 +265,35 @@ def network(
         ServedModel,
         crop=crop,
         labels=LABELS,
-        model_files=(card,) if card else (),
-        network=Network(build, options),
+        model_files=tuple(modes.values()) if modes else (card,) if card else (),
+        network=Network(build, options, tuple(modes or ())),
         published=published,
+    )
+
+
+class WindowOptions(Options):
+    """What a temporal classifier's window is to be, where not as it declares."""
+
+    frames: int | None = Field(
+        None,
+        ge=1,
+        le=256,
+        description="so many frames of a face, the newest included; at most as many as the classifier reads "
+        "(default: those)",
+    )
+    stride: int | None = Field(
+        None,
+        ge=1,
+        le=64,
+        description="every so-manieth frame of a video with the rate that the classifier was trained at "
+        "(default: what it declares)",
+    )
+    max_gap: float | None = Field(
+        None,
+        gt=0,
+        le=60,
+        description="seconds for which a face may be unseen before its window begins anew (default: what the "
+        "classifier declares)",
     )
 
 
@@ -257,6 +309,9 @@ class MemberOptions(Options):
         gt=0,
         allow_inf_nan=False,
         description="how much its answers count beside the others'",
+    )
+    window: WindowOptions | None = Field(
+        default=None, description="for a temporal classifier: its window, where not as it declares"
     )
 
 
@@ -294,11 +349,7 @@ class CombiningOptions(Options):
 
 
 class Classifier(Protocol):
-    """Names the expression on face crops. Built from its options in a classify worker.
-
-    A classifier that combines others is called with an array of crops for each distinct crop that its members
-    ask for, in the order in which these first ask for it: `predict(*crops)`. Row i of each shows face i.
-    """
+    """Names the expression on face crops. Built from its options in a classify worker."""
 
     def predict(self, crops: NDArray[np.uint8], /) -> NDArray[np.float32]:
         """Probabilities (n, labels), rows adding up to 1, for crops uint8 (n, height, width, channels).
@@ -309,20 +360,43 @@ class Classifier(Protocol):
         ...
 
 
+class TemporalClassifier(Protocol):
+    """Names the expression of a face from its last frames. Its registration declares a `window`.
+
+    In two parts, so that a new frame costs one run of each, however long the window is. The service keeps
+    what `encode` said of each tracked face's last frames, and hands over windows: the class remembers
+    nothing."""
+
+    def encode(self, crops: NDArray[np.uint8], /) -> NDArray[np.float32]:
+        """What matters about each crop, float32 (n, features), for crops as `Classifier.predict` gets them. A
+        row depends on its own crop only."""
+        ...
+
+    def classify(self, windows: NDArray[np.float32], /) -> NDArray[np.float32]:
+        """Probabilities (n, labels), rows adding up to 1, for windows (n, `window.frames`, features), oldest
+        frame first. While a window is not yet full, its first places hold the oldest frame there is. A row
+        depends on its own window only."""
+        ...
+
+
+class Combiner(Protocol):
+    """A classifier that combines others. Built from its options and its members, a sequence of `Member`."""
+
+    def combine(self, *answers: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Probabilities (n, labels), rows adding up to 1, from each member's, (n, its labels): their order is
+        that of the members. The answer's labels are in the order of the first member. A row depends on the
+        same row of the answers only."""
+        ...
+
+
 @dataclass(frozen=True)
 class Member:
-    """A classifier that answers behind one that combines, built.
-
-    It wants `crop`; `place` is that crop's among the arrays that `predict` is called with. Its `labels` are
-    those of every other member, perhaps in another order; the answer's are in the order of the first member.
-    """
+    """A classifier behind one that combines. Its `labels` are those of every other member, perhaps in another
+    order; the answer's are in the order of the first member."""
 
     name: str
     weight: float
-    crop: CropSpec
-    place: int
     labels: tuple[str, ...]
-    classifier: Classifier
 
 
 # ---- sinks -------------------------------------------------------------------------------------------------

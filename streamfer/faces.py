@@ -15,7 +15,7 @@ from streamfer.detectors import FaceOptions
 from streamfer.picture import Picture
 from streamfer.preprocess import align, appearance, reduced_i420, sharpness
 from streamfer.regions import Regions
-from streamfer.types import Box, CropSpec, Detection, FaceStatus, Point
+from streamfer.types import Box, CropSpec, Detection, FoundStatus, Point
 
 GRAY_CROP = CropSpec(48, 48, 1)
 """The crop that sharpness and looks are judged by, whatever the classifiers ask for."""
@@ -53,7 +53,7 @@ class TrackedFace(NamedTuple):
     track: int
     box: Box
     score: float
-    status: FaceStatus
+    status: FoundStatus
     landmarks: tuple[Point, Point, Point, Point, Point] | None
 
 
@@ -203,7 +203,7 @@ class FaceAnalyser:
 
     def _judged(self, found: Detection, track: int, gray: NDArray[np.uint8], picture: Picture) -> TrackedFace:
         box = _clipped(found.box, picture.width, picture.height)
-        status: FaceStatus = "ok"
+        status: FoundStatus = "ok"
         if min(box.w, box.h) < self._options.min_face:
             status = "small"
         elif self._options.blur and sharpness(gray) < self._options.blur:

@@ -85,6 +85,16 @@ track_seconds = Counter(
     "Time for which faces were followed and classified (label changes per such second are the flicker)",
     ["stream", "classifier"],
 )
+raw_label_changes = Counter(
+    "streamfer_raw_label_changes",
+    "The same of the labels before they were smoothed, where they are",
+    ["stream", "classifier"],
+)
+warming_faces = Counter(
+    "streamfer_warming_faces",
+    "Faces that a temporal classifier labelled while their window was not yet full",
+    ["stream", "classifier"],
+)
 compared_faces = Counter(
     "streamfer_compared_faces", "Faces that two classifiers labelled", ["stream", "classifier", "other"]
 )

@@ -115,7 +115,16 @@ def make_plan(
         one = classifiers[label]
         share(
             f"classify {label}[{worker}]",
-            ClassifySpec(endpoint, label, one.spec, one.labels, one.crops, list(sinks.values()), live),
+            ClassifySpec(
+                endpoint,
+                label,
+                one.spec,
+                one.labels,
+                one.crops,
+                list(sinks.values()),
+                live,
+                one.smoothing.model_dump(mode="json") if one.smoothing else None,
+            ),
         )
     told = {stream.name: list(stream.classifiers) for stream in config.streams}
     for number, sink in enumerate(config.sinks):

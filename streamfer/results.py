@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, get_args
 
-from streamfer.types import FaceStatus
+from streamfer.types import LABELLED, FaceStatus
 
 _SHARE = {"type": "number", "minimum": 0, "maximum": 1}
 
@@ -12,8 +12,35 @@ _SHARE = {"type": "number", "minimum": 0, "maximum": 1}
 def schema() -> dict[str, Any]:
     """The JSON Schema (draft 2020-12) of one line of results.jsonl, as docs/results.md describes it.
 
-    Written by hand because the types alone cannot say that a label needs the status "ok".
+    Written by hand because the types alone cannot say which statuses come with a label.
     """
+    probabilities = {"type": "object", "additionalProperties": _SHARE, "minProperties": 1}
+    raw = {
+        "type": "object",
+        "properties": {"label": {"type": "string"}, "confidence": _SHARE, "probabilities": probabilities},
+        "required": ["label", "confidence", "probabilities"],
+        "additionalProperties": False,
+        "description": "What the classifier itself said, where its answers are smoothed.",
+    }
+    window = {
+        "type": "object",
+        "properties": {
+            "frames": {"type": "integer", "minimum": 1, "description": "The places of the window."},
+            "filled": {
+                "type": "integer",
+                "minimum": 1,
+                "description": "How many the face has filled so far.",
+            },
+            "span_ms": {
+                "type": "number",
+                "minimum": 0,
+                "description": "From the oldest frame in it to the newest.",
+            },
+        },
+        "required": ["frames", "filled", "span_ms"],
+        "additionalProperties": False,
+        "description": "The frames that a temporal classifier looked at.",
+    }
     face = {
         "type": "object",
         "properties": {
@@ -27,32 +54,43 @@ def schema() -> dict[str, Any]:
             },
             "score": {**_SHARE, "description": "The detector's certainty that this is a face."},
             "status": {"enum": list(get_args(FaceStatus)), "description": "Why there is a label, or none."},
-            "label": {"type": ["string", "null"], "description": "The most probable expression."},
+            "label": {"type": ["string", "null"], "description": "The expression shown."},
             "confidence": {**_SHARE, "type": ["number", "null"], "description": "The label's probability."},
             "probabilities": {
+                **probabilities,
                 "type": ["object", "null"],
-                "additionalProperties": _SHARE,
-                "minProperties": 1,
                 "description": "Each label's probability; they add up to 1.",
             },
+            "window": window,
+            "raw": raw,
         },
         "required": ["track", "box", "score", "status", "label", "confidence", "probabilities"],
         "additionalProperties": False,
-        "if": {"properties": {"status": {"const": "ok"}}},
-        "then": {
-            "properties": {
-                "label": {"type": "string"},
-                "confidence": {"type": "number"},
-                "probabilities": {"type": "object"},
-            }
-        },
-        "else": {
-            "properties": {
-                "label": {"type": "null"},
-                "confidence": {"type": "null"},
-                "probabilities": {"type": "null"},
-            }
-        },
+        "allOf": [
+            {
+                "if": {"properties": {"status": {"enum": sorted(LABELLED)}}},
+                "then": {
+                    "properties": {
+                        "label": {"type": "string"},
+                        "confidence": {"type": "number"},
+                        "probabilities": {"type": "object"},
+                    }
+                },
+                "else": {
+                    "properties": {
+                        "label": {"type": "null"},
+                        "confidence": {"type": "null"},
+                        "probabilities": {"type": "null"},
+                        "window": False,
+                        "raw": False,
+                    }
+                },
+            },
+            {
+                "if": {"properties": {"status": {"const": "warming"}}},
+                "then": {"required": ["window"]},
+            },
+        ],
     }
     return {
         "$schema": "https://json-schema.org/draft/2020-12/schema",

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import logging
 import os
+import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -11,6 +14,7 @@ import setproctitle
 
 from streamfer.config import Config, MetricsConfig
 from streamfer.errors import UsageError
+from streamfer.logs import LogLine
 from streamfer.notify import Notifier
 from streamfer.plan import make_plan
 from streamfer.redact import secrets_in
@@ -20,6 +24,7 @@ from streamfer.transport import RuntimeDirectory
 if TYPE_CHECKING:
     from streamfer.endpoints import Endpoints
     from streamfer.exposition import ServiceCollector
+    from streamfer.summary import Summary
     from streamfer.supervisor import Observer, Outcome, Supervisor
 
 PORTS_TO_TRY = 20
@@ -89,13 +94,28 @@ def run(
         if endpoints is not None:
             listening(f"{endpoints.url}/metrics")
         try:
-            return supervisor.run()
+            outcome = supervisor.run()
         finally:
             if endpoints is not None:
                 endpoints.close()
             notifier.close()
+        return replace(outcome, summary=_summary(directory, config, observer))
     finally:
         runtime.remove()
+
+
+def _summary(directory: Path, config: Config, observer: Observer) -> Summary:
+    """What the workers counted; if it cannot be read, that is said: no run fails for its summary."""
+    from streamfer.summary import UNREADABLE, Summary, summarise
+
+    try:
+        return summarise(directory, {stream.name: stream.classifiers for stream in config.streams})
+    except UNREADABLE as error:
+        text = (
+            f"what the workers counted cannot be read ({error}); the summary of the classifiers is left out"
+        )
+        observer.log(LogLine(time=time.time(), level=logging.WARNING, text=text, stage="supervisor"))
+        return Summary()
 
 
 def _serve(

@@ -11,10 +11,11 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from streamfer.api import Classifier, Detector
+from streamfer.api import Detector
 from streamfer.detectors import FaceOptions
 from streamfer.errors import UsageError
-from streamfer.inference.described import Described, ServedCard, find
+from streamfer.inference.answering import Answering, answering
+from streamfer.inference.described import Described, ServedCard, find, with_mode
 from streamfer.picture import from_bgr
 from streamfer.plugins import ComponentSpec, Registered, Registry, build, spec_of
 from streamfer.types import Face
@@ -33,7 +34,8 @@ def predict(
     """The faces of one picture, best first, with their expressions.
 
     `image` is a file's path or an array, uint8 (height, width, 3) in RGB (`bgr=True`: as OpenCV reads it) or
-    (height, width) gray. `model` is the card of an exported model (default: the one that the classifier
+    (height, width) gray. `classifier` may have a mode behind a colon, "cnn_lstm:frames"; a temporal one sees
+    faces that hold still. `model` is the card of an exported model (default: the one that the classifier
     ships). `track` counts the faces from 1; boxes are in pixels of the upright picture.
     Raises UsageError for what is no picture and for unknown components, StartError for a broken model.
     """
@@ -72,18 +74,19 @@ def predict(
 def _registry(classifier: str, detector: str) -> Registry:
     """What is installed; these two are."""
     registry = Registry.discover()
-    registry.get("classifier", classifier)
+    registry.get("classifier", with_mode(classifier)[0])
     registry.get("detector", detector)
     return registry
 
 
 def _described(registry: Registry, classifier: str, model: str | PathLike[str] | None) -> Described:
     """The classifier; its cards are read anew each time."""
+    name, mode = with_mode(classifier)
     if model is None:
-        return find(registry, classifier)
-    if registry.get("classifier", classifier).network is None:
-        raise UsageError(f"the classifier '{classifier}' is no network: it takes no model")
-    return find(registry, classifier, {"model": fspath(model)})
+        return find(registry, name, mode)
+    if registry.get("classifier", name).network is None:
+        raise UsageError(f"the classifier '{name}' is no network: it takes no model")
+    return find(registry, name, {**mode, "model": fspath(model)})
 
 
 @lru_cache(maxsize=8)
@@ -92,9 +95,9 @@ def _detector(registered: Registered) -> Detector:
 
 
 @lru_cache(maxsize=8)
-def _classifier(spec: bytes, models: tuple[ServedCard | None, ...]) -> Classifier:
+def _classifier(spec: bytes, models: tuple[ServedCard | None, ...]) -> Answering:
     """The classifier of a spec (JSON), built once for each state of its cards."""
-    return cast(Classifier, build(msgspec.json.decode(spec, type=ComponentSpec)))
+    return answering(msgspec.json.decode(spec, type=ComponentSpec))
 
 
 def _read(path: Path) -> NDArray[np.uint8]:

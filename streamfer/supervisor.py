@@ -6,7 +6,7 @@ import contextlib
 import logging
 import signal
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol
 
 import msgspec
@@ -24,6 +24,7 @@ from streamfer.stages.resources import Resources
 from streamfer.stages.spec import DetectSpec, SinkSpec, StageSpec, stage_of
 from streamfer.status import Status, is_well
 from streamfer.stream import Stream
+from streamfer.summary import Summary
 from streamfer.transport import RuntimeDirectory, Sockets, Waiter, readable, receive, try_send_to
 
 STATUS_INTERRUPTED = 130
@@ -54,7 +55,8 @@ class Observer(Protocol):
 
 @dataclass(frozen=True)
 class Outcome:
-    """How a run ended. `errors` has one line per stream that failed."""
+    """How a run ended. `errors` has one line per stream that failed; `summary` is what the workers counted,
+    as far as somebody has read it."""
 
     status: int
     rows: list[Row]
@@ -63,6 +65,7 @@ class Outcome:
     frames: int
     seconds: float
     restarts: int
+    summary: Summary = field(default_factory=Summary)
 
 
 class _Forced(Exception):

@@ -17,8 +17,16 @@ _LARGEST = sys.float_info.max
 Finite = Annotated[float, msgspec.Meta(ge=-_LARGEST, le=_LARGEST)]
 """A number, where it comes from another process: neither infinite nor "not a number"."""
 
-FaceStatus = Literal["ok", "small", "blurred"]
-"""Why a face has a label (`ok`) or has none: too few pixels, or too little detail in them."""
+FoundStatus = Literal["ok", "small", "blurred"]
+"""Whether a face that was found can be classified (`ok`), or has too few pixels, or too little detail in
+them."""
+
+FaceStatus = Literal["ok", "warming", "small", "blurred"]
+"""Why a face in the results has a label or has none: as it was found, or `warming`, labelled by a temporal
+classifier whose window is not yet full."""
+
+LABELLED: frozenset[FaceStatus] = frozenset({"ok", "warming"})
+"""The statuses of faces that have a label."""
 
 LostReason = Literal[
     "refused",
@@ -83,11 +91,53 @@ class CropSpec(NamedTuple):
     channels: Literal[1, 3] = 1
 
 
+class Window(NamedTuple):
+    """What a temporal classifier sees of a face: the newest frame and `frames` - 1 before it.
+
+    It picks every `stride`-th frame of a video with `fps` frames per second, the rate it was trained at. A
+    stream of another rate gives it the same times, not the same count. A face unseen for more than `max_gap`
+    seconds begins a new window.
+    """
+
+    frames: int
+    stride: int
+    fps: float
+    max_gap: float
+
+    @property
+    def period(self) -> float:
+        """Seconds from one of its frames to the next."""
+        return self.stride / self.fps
+
+    @property
+    def span(self) -> float:
+        """Seconds from its first frame to its last, once it is full."""
+        return (self.frames - 1) * self.period
+
+
+class WindowState(msgspec.Struct, frozen=True):
+    """How full a face's window was: `filled` of `frames` places, and the time between the oldest frame in it
+    and the newest, in milliseconds."""
+
+    frames: Count
+    filled: Count
+    span_ms: Finite
+
+
+class Answer(msgspec.Struct, frozen=True):
+    """What a classifier itself said of a face, before it was smoothed."""
+
+    label: str
+    confidence: Finite
+    probabilities: dict[str, Finite]
+
+
 class Face(msgspec.Struct, frozen=True):
     """One tracked face in one frame, as it stands in the results.
 
     `box` is (x, y, w, h) in pixels of the upright source frame. `label`, `confidence` (0..1) and
-    `probabilities` (label → 0..1, adding up to 1) are None unless `status` is "ok".
+    `probabilities` (label → 0..1, adding up to 1) are None unless `status` is "ok" or "warming". `window` is
+    there for temporal classifiers, `raw` where the answer was smoothed; both only on faces with a label.
     """
 
     track: Count
@@ -97,6 +147,8 @@ class Face(msgspec.Struct, frozen=True):
     label: str | None = None
     confidence: Finite | None = None
     probabilities: dict[str, Finite] | None = None
+    window: WindowState | msgspec.UnsetType = msgspec.UNSET
+    raw: Answer | msgspec.UnsetType = msgspec.UNSET
 
 
 class Result(msgspec.Struct, frozen=True, kw_only=True):

@@ -11,7 +11,7 @@ from typing import Final, TypeVar
 
 import msgspec
 
-from streamfer.types import Count, Face, FaceStatus, Finite, LostReason, StreamState
+from streamfer.types import Count, Face, Finite, FoundStatus, LostReason, StreamState
 
 VERSION: Final = 1
 MAX_MESSAGE: Final = 16 * 1024 * 1024
@@ -76,7 +76,7 @@ class FoundFace(_Message, frozen=True):
     track: Count
     box: tuple[Finite, Finite, Finite, Finite]
     score: Finite
-    status: FaceStatus
+    status: FoundStatus
 
 
 class Found(_Message, frozen=True, tag=f"found{VERSION}"):

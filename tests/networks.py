@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from streamfer.types import CropSpec
+from streamfer.types import CropSpec, Window
 
 FOUR = ("angry", "happy", "neutral", "sad")
 
@@ -16,7 +16,7 @@ def store(folder: Path, crop: CropSpec, labels: tuple[str, ...] = FOUR, name: st
     import keras
     from keras import layers
 
-    from streamfer.testing.networks import store_untrained
+    from streamfer.testing.untrained import store_untrained
 
     keras.utils.set_random_seed(4)
     faces = keras.Input(crop, dtype="float32")
@@ -43,7 +43,11 @@ def card(**changes: Any) -> dict[str, Any]:
     return {key: value for key, value in facts.items() if value is not None}
 
 
-def write_card(path: Path, **changes: Any) -> Path:
+def write_card(path: Path, *, window: Window | None = None, **changes: Any) -> Path:
+    """A card's file, with a `window` that of a temporal network."""
+    if window is not None:
+        head = {"file": "head.tflite", "sha256": "0" * 64}
+        changes = {"window": window._asdict(), "features": 8, "head": head, **changes}
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(json.dumps(card(**changes)), "utf-8")
     return path

@@ -40,6 +40,11 @@ def streamfer(
     )
 
 
+def with_path(folder: Path) -> dict[str, str]:
+    """The environment of a process that finds the modules of a folder, and whatever this one finds."""
+    return {"PYTHONPATH": os.pathsep.join([str(folder), os.environ.get("PYTHONPATH", "")])}
+
+
 def wait_until(condition: Callable[[], Any], what: str, timeout: float = 60) -> Any:
     """Poll with a deadline; what the condition returned when it came true."""
     deadline = time.monotonic() + timeout

@@ -99,9 +99,13 @@ class Silent:
     """A Progress that only remembers."""
 
     def __init__(self) -> None:
+        self.prepared: tuple[int, int] | None = None
         self.begun: tuple[int, int, int] | None = None
         self.steps = 0
         self.rows: list[dict[str, Any]] = []
+
+    def prepare(self, done: int, total: int) -> None:
+        self.prepared = done, total
 
     def begin(self, done: int, epochs: int, steps: int) -> None:
         self.begun = done, epochs, steps

@@ -20,9 +20,10 @@ from streamfer.api import StreamPlan
 from streamfer.detectors import FaceOptions, YuNetOptions
 from streamfer.detectors.yunet import YuNet
 from streamfer.faces import FaceAnalyser
-from streamfer.inference.described import find
+from streamfer.inference.answering import answering
+from streamfer.inference.described import find, with_mode
 from streamfer.picture import Picture
-from streamfer.plugins import Registry, build
+from streamfer.plugins import Registry
 from streamfer.shm import Ring, choose_slots
 from streamfer.sinks import JsonlOptions
 from streamfer.sinks.jsonl import JsonlSink
@@ -97,8 +98,8 @@ def main(clip: str, full_every: int, classifier: str) -> dict[str, float]:
 
     cv2.setNumThreads(1)
     frames = pictures(clip, FRAMES)
-    chosen = find(Registry.discover(), classifier)
-    model = build(chosen.spec)
+    chosen = find(Registry.discover(), *with_mode(classifier))
+    model = answering(chosen.spec)
     crops = [np.zeros((1, *spec), np.uint8) for spec in chosen.crops]
     with tempfile.TemporaryDirectory() as directory:
         return {

@@ -18,9 +18,10 @@ from numpy.typing import NDArray
 
 from streamfer.detectors import YuNetOptions
 from streamfer.detectors.yunet import YuNet
-from streamfer.inference.described import find
+from streamfer.inference.answering import answering
+from streamfer.inference.described import find, with_mode
 from streamfer.picture import Picture
-from streamfer.plugins import Registry, build
+from streamfer.plugins import Registry
 from streamfer.preprocess import align
 from streamfer.types import Box, Detection, Point
 
@@ -31,8 +32,8 @@ def run(clip: str, warm_up: int, classifier: str) -> dict[str, float]:
     """Decode, detect and classify every frame."""
     cv2.setNumThreads(1)
     detector = YuNet(YuNetOptions())
-    chosen = find(Registry.discover(), classifier)
-    model = build(chosen.spec)
+    chosen = find(Registry.discover(), *with_mode(classifier))
+    model = answering(chosen.spec)
     frames = faces = 0
     cpu = wall = 0.0
     with av.open(clip) as container:

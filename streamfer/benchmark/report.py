@@ -14,20 +14,11 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-from streamfer.benchmark import child
+from streamfer.benchmark import child, lengths
+from streamfer.benchmark.lines import Line, at_least, at_most
 
 WARM_UP = 100
 TURNS = 5
-
-
-@dataclass(frozen=True)
-class Line:
-    """One figure, and what it should be at most or at least."""
-
-    what: str
-    value: str
-    target: str = ""
-    met: bool | None = None
 
 
 @dataclass(frozen=True)
@@ -42,9 +33,9 @@ class Turn:
 
 def measure(
     frames: int, clip: Path | None, say: Any, classifier: str = "cnn"
-) -> tuple[list[Line], list[Line]]:
-    """The ratios, and the raw figures behind them. `clip` is measured instead of a synthetic one, with this
-    classifier.
+) -> tuple[list[Line], list[Line], list[str]]:
+    """The ratios, the raw figures behind them, and the section on temporal classifiers. `clip` is measured
+    instead of a synthetic one, with this classifier.
 
     Machines change their pace within seconds: what is compared is measured in turns, and the middle of the
     turns' ratios counts.
@@ -72,7 +63,12 @@ def measure(
         first = median(
             first_result(clip, Path(directory) / f"out{number}", classifier) for number in range(TURNS)
         )
-    return list(_ratios(turns, default, hop, first)), list(_raw(turns, default, hop))
+        say("steps of temporal classifiers …")
+        heads = Path(directory) / "heads"
+        child("heads", heads)
+        steps = child("steps", heads)
+    ratios = [*_ratios(turns, default, hop, first), *lengths.ratios(steps)]
+    return ratios, list(_raw(turns, default, hop)), lengths.section(steps)
 
 
 def _default_full_every() -> int:
@@ -83,24 +79,24 @@ def _default_full_every() -> int:
 
 def _ratios(turns: list[Turn], default: int, hop: dict[str, Any], first: float) -> Iterator[Line]:
     rate = median(max(turn.alone.values()) / (turn.full["wall"] * 1000) for turn in turns)
-    yield _at_least("frames/s of the pipeline over those of its slowest stage alone", rate, 0.9)
+    yield at_least("frames/s of the pipeline over those of its slowest stage alone", rate, 0.9)
     searched = "CPU a frame over that of the plain loop"
     every = median(turn.full["cpu"] / turn.plain["cpu"] for turn in turns)
-    yield _at_most(f"{searched}, every full frame searched", every, 1.15)
+    yield at_most(f"{searched}, every full frame searched", every, 1.15)
     windowed = median(turn.windowed["cpu"] / turn.plain["cpu"] for turn in turns)
-    yield _at_most(f"{searched}, full_every {default}", windowed, 0.6)
+    yield at_most(f"{searched}, full_every {default}", windowed, 0.6)
     for cores, figures in hop.items():
         latency = figures["descriptor"]["median_ms"]
-        yield _at_most(f"hop of a 1080p frame, cores {cores}: median ms", latency, 0.15)
+        yield at_most(f"hop of a 1080p frame, cores {cores}: median ms", latency, 0.15)
         for way, name in (
             ("descriptors in batches", "in batches, as capture sends"),
             ("descriptor", "one by one"),
         ):
             cost = figures[way]["cpu_ms"] / figures["pixels"]["cpu_ms"]
-            yield _at_most(f"its CPU over that of sending the pixels, cores {cores}, {name}", cost, 0.05, 3)
-    yield _at_most("first result, seconds after `streamfer run`", first, 3)
+            yield at_most(f"its CPU over that of sending the pixels, cores {cores}, {name}", cost, 0.05, 3)
+    yield at_most("first result, seconds after `streamfer run`", first, 3)
     memory = max(turn.full["memory_mb"] for turn in turns)
-    yield _at_most("memory of the whole pipeline, MB (PSS)", memory, 600, 0)
+    yield at_most("memory of the whole pipeline, MB (PSS)", memory, 600, 0)
 
 
 def _raw(turns: list[Turn], default: int, hop: dict[str, Any]) -> Iterator[Line]:
@@ -124,14 +120,6 @@ def _raw(turns: list[Turn], default: int, hop: dict[str, Any]) -> Iterator[Line]
             yield Line(f"hop as {name}, cores {cores}: CPU ms a frame", f"{figures['cpu_ms']:.3f}")
 
 
-def _at_most(what: str, value: float, limit: float, digits: int = 2) -> Line:
-    return Line(what, f"{value:.{digits}f}", f"at most {limit:g}", value <= limit)
-
-
-def _at_least(what: str, value: float, limit: float) -> Line:
-    return Line(what, f"{value:.2f}", f"at least {limit:g}", value >= limit)
-
-
 def first_result(clip: Path, out: Path, classifier: str = "cnn") -> float:
     """Seconds from the start of the command to the first line on disk."""
     began = time.perf_counter()
@@ -151,9 +139,14 @@ def first_result(clip: Path, out: Path, classifier: str = "cnn") -> float:
 
 
 def markdown(
-    ratios: list[Line], raw: list[Line], frames: int, clip: Path | None, classifier: str = "cnn"
+    ratios: list[Line],
+    raw: list[Line],
+    steps: list[str],
+    frames: int,
+    clip: Path | None,
+    classifier: str = "cnn",
 ) -> str:
-    """The report."""
+    """The report of what `measure` gives."""
     from streamfer import __version__
 
     measured = f"`{clip.name}`" if clip else f"a synthetic clip of {frames} frames (720p H.264, one face)"
@@ -168,7 +161,7 @@ def markdown(
     text += [f"| {x.what} | {x.value} | {x.target} | {'yes' if x.met else 'no'} |" for x in ratios]
     text += ["\n## Figures behind the ratios\n", "| what | measured |", "|---|---:|"]
     text += [f"| {x.what} | {x.value} |" for x in raw]
-    return "\n".join(text) + "\n"
+    return "\n".join([*text, *steps]) + "\n"
 
 
 def _processor() -> str:

@@ -29,18 +29,21 @@ def register(app: typer.Typer) -> None:
     ) -> None:
         """Measure the pipeline against the same work in one plain loop, one thread a component.
 
-        Takes about three minutes. Let the machine do nothing else meanwhile: what counts are the ratios, but
+        Then what a step of each temporal classifier costs, for windows of several lengths where the train
+        extra is installed.
+
+        Takes about four minutes. Let the machine do nothing else meanwhile: what counts are the ratios, but
         they too suffer from a busy neighbour.
         """
         from rich.console import Console
 
         from streamfer.benchmark.report import markdown, measure
-        from streamfer.inference.described import find
+        from streamfer.inference.described import find, with_mode
         from streamfer.plugins import Registry
 
         if clip is not None and not clip.is_file():
             raise UsageError(f"{clip}: no such file")
-        find(Registry.discover(), classifier)
+        find(Registry.discover(), *with_mode(classifier))
         console = Console(stderr=True, highlight=False)
         report = markdown(*measure(frames, clip, console.print, classifier), frames, clip, classifier)
         typer.echo(report)

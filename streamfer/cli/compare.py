@@ -1,4 +1,4 @@
-"""`streamfer compare`: several classifiers, as they are served, on the same labelled faces."""
+"""`streamfer compare`: several classifiers, as they are served, on the same faces."""
 
 from __future__ import annotations
 
@@ -12,7 +12,6 @@ import typer
 from streamfer.cli.extras import needs_training, read_faces
 from streamfer.cli.measuring import (
     STDOUT,
-    Faces,
     JsonFile,
     PluginFiles,
     Resamples,
@@ -29,15 +28,32 @@ if TYPE_CHECKING:
     from rich.console import RenderableType
 
 
+ONE_FORM = {
+    "split": ("--split", "--data"),
+    "only": ("--only", "--data"),
+    "resamples": ("--resamples", "--data"),
+    "timing": ("--no-timing", "--data"),
+    "smoothed": ("--smoothed", "--video"),
+    "faces": ("--no-faces", "--video"),
+}
+"""Options that mean something in one form of the command only, and which."""
+
+CARD = "NAME=CARD, such as cnn=models/cnn/card.json"
+METHOD = "NAME=METHOD, such as cnn=ema"
+
+
 def register(app: typer.Typer) -> None:
     """Add the subcommand."""
 
     @app.command()
     def compare(
-        data: Faces,
+        context: typer.Context,
         classifiers: Annotated[
             list[str] | None,
-            typer.Argument(metavar="NAME", help="Classifiers, each with its plugin's own model."),
+            typer.Argument(
+                metavar="NAME",
+                help="Classifiers, each with its plugin's own model; NAME:MODE for one of its modes.",
+            ),
         ] = None,
         model: Annotated[
             list[str] | None,
@@ -46,6 +62,18 @@ def register(app: typer.Typer) -> None:
                 metavar="NAME=CARD",
                 help="One more: this network with this model, a card.json or PACKAGE:PATH. Repeatable.",
             ),
+        ] = None,
+        data: Annotated[
+            Path | None,
+            typer.Option(
+                metavar="FILE-OR-FOLDER",
+                help="Labelled faces: a file of [bold]streamfer dataset import[/], fer2013.csv, a folder of "
+                "classes.",
+            ),
+        ] = None,
+        video: Annotated[
+            Path | None,
+            typer.Option(metavar="CLIP", help="A recording instead: what each says of its faces over time."),
         ] = None,
         split: Split = "PrivateTest",
         only: Annotated[
@@ -58,23 +86,53 @@ def register(app: typer.Typer) -> None:
         out: Annotated[
             Path | None,
             typer.Option(
-                metavar="DIR", help="Also write the page: DIR/index.html, DIR/compare.md and their plots."
+                metavar="DIR",
+                help="Also write the page: DIR/index.html, DIR/compare.md and their plots. With --video it "
+                "is written in any case (default: out/CLIP-compared).",
             ),
         ] = None,
         json_out: JsonFile = None,
         resamples: Resamples = 1000,
         timing: Timing = True,
         plugin: PluginFiles = None,
+        smoothed: Annotated[
+            list[str] | None,
+            typer.Option(
+                "--smoothed",
+                metavar="NAME=METHOD",
+                help="With --video, one more: this classifier with its answers smoothed by ema, hysteresis "
+                "or hmm. Repeatable.",
+            ),
+        ] = None,
+        faces: Annotated[
+            bool,
+            typer.Option(
+                help="With --video: pictures of the faces, cut from the clip, above each timeline. They are "
+                "stored as a part of the page."
+            ),
+        ] = True,
     ) -> None:
-        """Compare classifiers on the same faces: which differences are more than noise, and at what cost.
+        """Compare classifiers on the same labelled faces (--data), or on the faces of a clip (--video).
 
-        Differences to the first one are shown, so name it first. Published figures stand beside the measured
-        ones, where they are known.
+        With --data: which differences are more than noise, and at what cost. Differences to the first one are
+        shown, so name it first. Published figures stand beside the measured ones, where they are known.
+
+        With --video: the service runs over the clip with all of them, and the page has for each face what
+        each said of it over time, how often its label changed, and how often two agreed. The page shows
+        pictures of the faces; --no-faces leaves them out.
         """
+        _check_form(context, data, video)
+        names, models = classifiers or [], [_pair(one, "model", CARD) for one in model or ()]
+        if video is not None:
+            from streamfer.cli.comparing import compare_video, entries
+
+            chosen = entries(names, models, [_pair(one, "smoothed", METHOD) for one in smoothed or ()])
+            folder = out or Path("out") / f"{video.stem}-compared"
+            raise typer.Exit(compare_video(video, chosen, folder, json_out, plugin or (), faces=faces))
+        assert data is not None  # the form says so
         from rich.console import Console
 
         with needs_training("compare"):
-            names, models = classifiers or [], [_pair(one) for one in model or ()]
             if len(names) + len(models) < 2:
                 raise UsageError(
                     "compare needs two classifiers or more: NAME NAME, or NAME --model NAME=CARD"
@@ -88,11 +146,11 @@ def register(app: typer.Typer) -> None:
             from streamfer.training.compare import enter
 
             entrants = enter(names, models, plugin or ())
-            faces = read_faces(data)
-            with progress("compare", len(entrants) * len(faces.rows(split))) as advance:
+            labelled = read_faces(data)
+            with progress("compare", len(entrants) * len(labelled.rows(split))) as advance:
                 figures = measure(
                     entrants,
-                    faces,
+                    labelled,
                     split,
                     classes=only.split(",") if only is not None else (),
                     resamples=resamples,
@@ -109,11 +167,24 @@ def register(app: typer.Typer) -> None:
                     print(f"wrote {written}", file=sys.stderr)
 
 
-def _pair(model: str) -> tuple[str, str]:
-    name, _, card = model.partition("=")
-    if not name or not card:
-        raise UsageError(f"--model {model}: expected NAME=CARD, such as cnn=models/cnn/card.json")
-    return name, card
+def _check_form(context: typer.Context, data: Path | None, video: Path | None) -> None:
+    """UsageError unless there is either data or a clip, and no option that only the other form has."""
+    if (data is None) == (video is None):
+        raise UsageError(
+            "compare takes labelled faces or a clip: --data FILE-OR-FOLDER or --video CLIP, one of the two"
+        )
+    form = "--data" if data is not None else "--video"
+    for name, (option, only) in ONE_FORM.items():
+        source = context.get_parameter_source(name)
+        if only != form and source is not None and source.name == "COMMANDLINE":
+            raise UsageError(f"{option} goes with {only}; leave it out with {form}")
+
+
+def _pair(given: str, option: str, example: str) -> tuple[str, str]:
+    name, _, value = given.partition("=")
+    if not name or not value:
+        raise UsageError(f"--{option} {given}: expected {example}")
+    return name, value
 
 
 def _summary(figures: dict[str, Any]) -> Iterator[RenderableType]:

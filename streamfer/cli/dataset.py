@@ -42,8 +42,8 @@ def register(app: typer.Typer) -> None:
             list[Path],
             typer.Argument(
                 metavar="SOURCE…",
-                help="fer2013.csv, icml_face_data.csv, an .npz archive, a folder CLASS/… or train/CLASS/…, "
-                "a file of this command. Several are merged.",
+                help="fer2013.csv, icml_face_data.csv, an .npz archive, a folder CLASS/… or train/CLASS/… of "
+                "pictures or of clips, a file of this command. Several are merged.",
             ),
         ],
         out: Annotated[
@@ -85,13 +85,15 @@ def register(app: typer.Typer) -> None:
             ),
         ] = 0.1,
         detector: Annotated[
-            str, typer.Option(metavar="NAME", help="Finds the faces in photos: yunet, haar.")
+            str, typer.Option(metavar="NAME", help="Finds the faces in photos and clips: yunet, haar.")
         ] = "yunet",
         crop: Annotated[
             str | None,
-            typer.Option(
-                metavar="HxWxC", help="Size of the faces cut from photos.  [dim]\\[default: 48x48x1][/]"
-            ),
+            typer.Option(metavar="HxWxC", help="Size of the faces cut out.  [dim]\\[default: 48x48x1][/]"),
+        ] = None,
+        fps: Annotated[
+            float | None,
+            typer.Option(min=0.1, max=1000, help="Frames a second of sequences of pictures: CK+ has 30."),
         ] = None,
         seed: Annotated[int, typer.Option(min=0, help="Of everything that is drawn at random.")] = 0,
         strict: Annotated[
@@ -105,9 +107,9 @@ def register(app: typer.Typer) -> None:
     ) -> None:
         """Read faces, look for what is wrong with them, write one file and a report.
 
-        Photos go through the detector and the crop that serve; those without a face are
-        listed. Nothing is left out unless you say so: FER2013's duplicates, for one, are
-        part of the published convention.
+        Photos go through the detector and the crop that serve, and of clips the face that
+        is in most frames is followed; files without a face are listed. Nothing is left out unless you say so:
+        FER2013's duplicates, for one, are part of the published convention.
         """
         with needs_training("dataset import"):
             from streamfer.training import dataset
@@ -125,6 +127,7 @@ def register(app: typer.Typer) -> None:
                 names=parse_names(names or ()),
                 detector=detector,
                 crop=None if crop is None else parse_crop(crop),
+                fps=fps,
                 split=split,
                 ratios=parse_ratios(ratios),
                 validation=validation,
@@ -183,6 +186,7 @@ def _check_target(out: Path, sources: list[Path], report: Path | None) -> Path:
 
 def _show(data: Dataset, lines: list[str]) -> None:
     """The counts and the findings, on standard output."""
+    import numpy as np
     from rich.console import Console
 
     from streamfer.cli.tables import plain
@@ -191,6 +195,9 @@ def _show(data: Dataset, lines: list[str]) -> None:
     height, width, channels = data.images.shape[1:]
     kind = "gray" if channels == 1 else "RGB"
     console.print(plain(f"{data.name}: {len(data):,} faces of {height}×{width} pixels, {kind}"), style="bold")
+    if data.video is not None:
+        clips = len(np.unique(data.video[data.video >= 0]))
+        console.print(f"frames of {clips:,} clips, counted one by one:")
     console.print(_table(data))
     for line in lines:
         console.print(plain(line), soft_wrap=True)

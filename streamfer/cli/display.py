@@ -1,12 +1,10 @@
-"""What a run looks like: in the terminal, in a plain log, or as one JSON object a line."""
+"""What a run looks like: in the terminal and in a plain log."""
 
 from __future__ import annotations
 
 import logging
-import sys
 import time
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Literal
 
 from rich.console import Console, Group
 from rich.live import Live
@@ -23,8 +21,9 @@ from rich.progress import (
 from rich.text import Text
 
 from streamfer.cli import tables
+from streamfer.cli.jsonlines import JsonLines, written
 from streamfer.errors import StreamferError
-from streamfer.logs import LogLine, event, printable, to_json, to_text
+from streamfer.logs import LogLine, printable, to_text
 
 if TYPE_CHECKING:
     from streamfer import wire
@@ -32,6 +31,8 @@ if TYPE_CHECKING:
     from streamfer.ledger import StreamBooks
     from streamfer.status import Status, StreamStatus
     from streamfer.supervisor import Outcome
+
+__all__ = ["Display", "JsonLines", "LogFormat", "show"]
 
 LogFormat = Literal["text", "json"]
 
@@ -165,17 +166,25 @@ class Display:
     # ---- the end -------------------------------------------------------------------------------------------
 
     def finish(self, outcome: Outcome) -> None:
-        """The ledger, the files that were written, and what went wrong."""
+        """The ledger, what the classifiers did, the files that were written, and what went wrong."""
         if outcome.frames:
             self._books(outcome)
+        self.errors(outcome)
+
+    def errors(self, outcome: Outcome) -> None:
+        """What went wrong alone."""
         for line in outcome.errors:
             self.console.print(Text(printable(line), style=_STYLES[logging.ERROR]), soft_wrap=True)
 
     def _books(self, outcome: Outcome) -> None:
         self.console.print(tables.ledger(outcome.rows))
+        if outcome.summary.worth_telling:
+            self.console.print(tables.steadiness(outcome.summary))
+            if outcome.summary.compared:
+                self.console.print(tables.agreement(outcome.summary))
         self.console.print(f"{outcome.frames} frames in {outcome.seconds:.1f} s", end="")
         self.console.print(f", {outcome.restarts} restarts of a stage" if outcome.restarts else "")
-        for output, size in _written(outcome):
+        for output, size in written(outcome):
             line = f"wrote {output}  ({size / 1000:,.0f} kB)"
             self.console.print(Text(printable(line), style="green"), soft_wrap=True)
 
@@ -206,90 +215,3 @@ class _Summary:
         where = f" ({', '.join(away)})" if away else ""
         lost = tables.reasons(dropped) or "none"
         return f"{live}{where}; {captured} frames in the last minute, {rate:.1f}/s; dropped: {lost}"
-
-
-class JsonLines:
-    """Watches a run and writes JSON lines on standard error, for whatever collects logs."""
-
-    def start(self, config: Config) -> None:
-        """The first line: what runs."""
-        from streamfer import __version__
-
-        path = None if config.path is None else str(config.path)
-        streams = [stream.name for stream in config.streams]
-        self._event(logging.INFO, "start", version=__version__, config=path, streams=streams)
-
-    def listening(self, url: str) -> None:
-        """Say where the metrics are."""
-        self._event(logging.INFO, "listening", url=url)
-
-    # ---- Observer ------------------------------------------------------------------------------------------
-
-    def opened(self, stream: str, opened: wire.Opened) -> None:
-        """A source is open."""
-        self._event(
-            logging.INFO,
-            "opened",
-            stream=stream,
-            width=opened.width,
-            height=opened.height,
-            frames=opened.frames,
-        )
-
-    def status(self, status: Status) -> None:
-        """Nothing: what changes is logged, and /api/status tells the rest."""
-
-    def progress(self, streams: list[StreamBooks]) -> None:
-        """Nothing."""
-
-    def log(self, line: LogLine) -> None:
-        """One line."""
-        if line.level >= logging.INFO:
-            self._write(to_json(line))
-
-    # ---- the end -------------------------------------------------------------------------------------------
-
-    def finish(self, outcome: Outcome) -> None:
-        """The ledger row by row, the files that were written, what went wrong, and the end."""
-        for row in outcome.rows:
-            self._event(
-                logging.INFO,
-                "ledger",
-                stream=row.stream,
-                classifier=row.classifier,
-                sink=row.sink,
-                captured=row.captured,
-                delivered=row.delivered,
-                dropped=row.dropped,
-                in_flight=row.in_flight,
-            )
-        for output, size in _written(outcome):
-            self._event(logging.INFO, "wrote", path=output, bytes=size)
-        for line in outcome.errors:
-            self._event(logging.ERROR, line)
-        self._event(
-            logging.INFO,
-            "end",
-            status=outcome.status,
-            frames=outcome.frames,
-            seconds=round(outcome.seconds, 3),
-            restarts=outcome.restarts,
-        )
-
-    def failed(self, error: StreamferError) -> None:
-        """The run has ended with an error, perhaps one of several lines."""
-        for line in str(error).splitlines():
-            self._event(logging.ERROR, line)
-        self._event(logging.ERROR, "end", status=error.status)
-
-    def _event(self, level: int, message: str, **facts: Any) -> None:
-        self._write(event(time.time(), level, message, **facts))
-
-    def _write(self, line: str) -> None:
-        print(line, file=sys.stderr, flush=True)
-
-
-def _written(outcome: Outcome) -> list[tuple[str, int]]:
-    """The files with their sizes in bytes. A stream without a single picture leaves no video."""
-    paths = [(output, Path(output)) for output in outcome.outputs]
-    return [(output, path.stat().st_size) for output, path in paths if path.is_file()]

@@ -7,6 +7,7 @@ import platform
 import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from itertools import zip_longest
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
@@ -147,16 +148,18 @@ def _models(what: str) -> Iterator[Finding]:
 
     registry = Registry.discover()
     for registered in registry.all():
-        for named in registered.component.model_files:
+        network = registered.component.network
+        modes = network.modes if network else ()
+        for named, mode in zip_longest(registered.component.model_files, modes):
             try:
                 card = read_card(named)
-                model = card.model.read()
-                build(spec_of(registered, {}))
+                size = sum(len(file.read()) for file in (card.model, card.head) if file)
+                build(spec_of(registered, {"model": named} if network else {}))
             except StreamferError as error:
                 yield Finding(what, "note", f"{registered.name}: {error}")
                 continue
-            size = f"{len(model) / 1000:,.0f} kB"
-            text = f"{registered.name} {card.version}: {size}, sha256 as its card says"
+            shown = f"{registered.name} {card.version}" + (f" ({mode})" if mode else "")
+            text = f"{shown}: {size / 1000:,.0f} kB, sha256 as its card says"
             yield Finding(what, "ok", text)
     for registered in registry.all():
         if registered.component.combines:
@@ -167,12 +170,12 @@ def _models(what: str) -> Iterator[Finding]:
 
 def _members(what: str, name: str, registry: Registry) -> Finding:
     """A classifier that combines, with the members that it ships with."""
+    from streamfer.inference.answering import answering
     from streamfer.inference.described import find
-    from streamfer.plugins import build
 
     try:
         found = find(registry, name)
-        build(found.spec)
+        answering(found.spec)
     except StreamferError as error:
         return Finding(what, "note", str(error))
     members = ", ".join(one.component.name for one in found.spec.members)

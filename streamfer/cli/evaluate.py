@@ -34,7 +34,12 @@ def register(app: typer.Typer) -> None:
 
     @app.command()
     def evaluate(
-        classifier: Annotated[str, typer.Option("--classifier", "-c", metavar="NAME")],
+        classifier: Annotated[
+            str,
+            typer.Option(
+                "--classifier", "-c", metavar="NAME", help="What is measured; NAME:MODE for one of its modes."
+            ),
+        ],
         data: Faces,
         split: Split = "PrivateTest",
         model: Annotated[

@@ -65,7 +65,7 @@ def _show(card: dict[str, Any], out: Path) -> None:
     from rich.console import Console
     from rich.table import Table
 
-    from streamfer.training.export import percent
+    from streamfer.training.readme import percent
 
     table = Table("split", "faces", "accuracy", "without train duplicates", "ECE")
     for split, figures in card["metrics"].items():

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 if TYPE_CHECKING:
-    from streamfer.plugins import Origin, Registry
+    from streamfer.plugins import Origin, Registered, Registry
 
 
 def register(app: typer.Typer) -> None:
@@ -49,6 +49,7 @@ def options_schemas(registry: Registry, name: str) -> dict[str, Any]:
     UsageError if there is none, or if components of several kinds have the name.
     """
     from streamfer.config.errors import suggest
+    from streamfer.config.schema import options_schema
     from streamfer.errors import UsageError
 
     kind, _, last = name.rpartition(":")
@@ -58,7 +59,7 @@ def options_schemas(registry: Registry, name: str) -> dict[str, Any]:
     if len(found) > 1:
         choices = " or ".join(f"{one.kind}:{one.name}" for one in found)
         raise UsageError(f"'{name}' is the name of several components; say {choices}")
-    return found[0].component.options.model_json_schema()
+    return options_schema(found[0].component)
 
 
 def as_data(registry: Registry) -> dict[str, Any]:
@@ -69,6 +70,7 @@ def as_data(registry: Registry) -> dict[str, Any]:
                 "kind": one.kind,
                 "name": one.name,
                 "summary": one.component.summary,
+                "modes": list(_modes(one)),
                 "target": one.target,
                 **_origin(one.origin),
             }
@@ -77,6 +79,11 @@ def as_data(registry: Registry) -> dict[str, Any]:
         "broken": [{**_origin(one.origin), "cause": one.cause} for one in registry.broken],
         "clashes": [str(one) for one in registry.clashes],
     }
+
+
+def _modes(one: Registered) -> tuple[str, ...]:
+    """Those of a network that ships several models."""
+    return one.component.network.modes if one.component.network else ()
 
 
 def _origin(origin: Origin) -> dict[str, Any]:
@@ -98,7 +105,8 @@ def _print(registry: Registry) -> None:
     for one in registry.all():
         origin = one.origin
         where = str(origin.file) if origin.file else f"{origin.distribution} {origin.version}"
-        table.add_row(one.kind, Text(one.name, "cyan"), Text(one.component.summary), Text(where))
+        modes = f" (modes: {', '.join(_modes(one))})" if _modes(one) else ""
+        table.add_row(one.kind, Text(one.name, "cyan"), Text(one.component.summary + modes), Text(where))
     console.print(table)
     for problem in (*registry.broken, *registry.clashes):
         console.print(Text(f"broken: {problem}", "red"), soft_wrap=True)

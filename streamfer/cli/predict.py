@@ -17,7 +17,12 @@ def register(app: typer.Typer) -> None:
     @app.command()
     def predict(
         pictures: Annotated[list[Path], typer.Argument(metavar="PICTURE…", help="JPEG, PNG, … files.")],
-        classifier: Annotated[str, typer.Option("--classifier", "-c", metavar="NAME")] = "cnn",
+        classifier: Annotated[
+            str,
+            typer.Option(
+                "--classifier", "-c", metavar="NAME", help="What answers; NAME:MODE for one of its modes."
+            ),
+        ] = "cnn",
         model: Annotated[
             Path | None,
             typer.Option(

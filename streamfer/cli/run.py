@@ -19,7 +19,8 @@ Classifiers = Annotated[
         "--classifier",
         "-c",
         metavar="NAME",
-        help="Classifier to run, see [bold]streamfer plugins[/]. Repeat it to compare several side by side.",
+        help="Classifier to run, see [bold]streamfer plugins[/]; NAME:MODE for one of its modes. Repeat it "
+        "to compare several side by side.",
     ),
 ]
 

@@ -1,4 +1,4 @@
-"""The tables that the command line prints: streams and stages of a service, and the ledger of a run."""
+"""The tables that the command line prints: streams and stages of a service, what a run has done."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ if TYPE_CHECKING:
 
     from streamfer.ledger import Row
     from streamfer.status import StageStatus, StreamStatus
+    from streamfer.summary import Summary
 
 _STYLES = {
     "live": "green",
@@ -67,8 +68,8 @@ def stages(shown: Iterable[StageStatus], now: float) -> Table:
 
 def ledger(rows: Iterable[Row]) -> Table:
     """The books of a run."""
-    title = "Ledger: captured = delivered + dropped + in flight"
-    table = Table(title=title, title_justify="left")
+    table = Table()
+    _entitle(table, "Ledger: captured = delivered + dropped + in flight")
     for heading in ("stream", "classifier", "sink"):
         table.add_column(heading)
     for heading in ("captured", "delivered", "dropped", "in flight"):
@@ -83,6 +84,31 @@ def ledger(rows: Iterable[Row]) -> Table:
             reasons(row.dropped) or "0",
             str(row.in_flight),
         )
+    return table
+
+
+def steadiness(summary: Summary) -> Table:
+    """How long each classifier followed faces, and how often their labels changed."""
+    columns = ["faces for", "changes/s"]
+    smoothed = any(one.raw_changes is not None for one in summary.followed)
+    windowed = any(one.warming is not None for one in summary.followed)
+    columns += ["unsmoothed"] * smoothed + ["warming"] * windowed
+    table = _table(("stream", "classifier"), tuple(columns))
+    _entitle(table, "Label changes per second for which a face was followed, in this run")
+    for one in summary.followed:
+        cells = [span(one.seconds) if one.seconds else "–", _figure(one.flicker)]
+        cells += [_figure(one.raw_flicker)] * smoothed + [_share(one.warming_share)] * windowed
+        table.add_row(plain(one.stream), plain(one.classifier), *cells)
+    return table
+
+
+def agreement(summary: Summary) -> Table:
+    """How often two classifiers gave a face the same label."""
+    table = _table(("stream", "classifiers"), ("agree", "of faces"))
+    _entitle(table, "Faces that two classifiers gave the same label, in this run")
+    for one in summary.compared:
+        pair = plain(f"{one.classifier}, {one.other}")
+        table.add_row(plain(one.stream), pair, _share(one.share), count(one.faces))
     return table
 
 
@@ -126,6 +152,14 @@ def plain(text: str, style: str = "") -> Text:
     return Text("".join(one if one.isprintable() else "�" for one in text), style=style)
 
 
+def _figure(value: float | None) -> str:
+    return "–" if value is None else f"{value:.2f}"
+
+
+def _share(value: float | None) -> str:
+    return "–" if value is None else f"{100 * value:.1f} %"
+
+
 def _table(left: tuple[str, ...], right: tuple[str, ...], *, wide: bool = True) -> Table:
     """The first column gives way where it is narrow."""
     table = Table(box=None, pad_edge=False, header_style="bold", padding=(0, 1 if wide else 0, 0, 1))
@@ -134,3 +168,7 @@ def _table(left: tuple[str, ...], right: tuple[str, ...], *, wide: bool = True) 
     for heading in right:
         table.add_column(heading, justify="right", no_wrap=True)
     return table
+
+
+def _entitle(table: Table, title: str) -> None:
+    table.title, table.title_justify = title, "left"

@@ -83,7 +83,7 @@ class Display:
             disable=not self._console.is_terminal,
         )
         self._task: TaskID | None = None
-        self._epochs = self._steps = self._done = self._first = 0
+        self._epochs = self._steps = self._done = self._first = self._prepared = 0
         self._best = 0.0
 
     def __enter__(self) -> Display:
@@ -100,6 +100,18 @@ class Display:
             safe = f"epochs 1 to {self._done} are safe" if self._done else "no epoch was complete"
             raise _StoppedError(f"stopped: {safe} in {self._folder}; the same command goes on after them")
 
+    def prepare(self, done: int, total: int) -> None:
+        if not self._console.is_terminal:
+            tenth = -(-total // 10)
+            if done == total or done // tenth > self._prepared // tenth:
+                self._console.print(f"encoded {done:,} of {total:,} frames", highlight=False)
+            self._prepared = done
+            return
+        if self._task is None:
+            self._bar.start()
+            self._task = self._bar.add_task("encoding frames", total=total, figures="")
+        self._bar.update(self._task, completed=done)
+
     def begin(self, done: int, epochs: int, steps: int) -> None:
         from streamfer.training.events import Events
 
@@ -108,6 +120,8 @@ class Display:
         self._began = time.monotonic()
         if done:
             self._console.print(f"going on after epoch {done} of {epochs}", highlight=False)
+        if self._task is not None:
+            self._bar.remove_task(self._task)
         self._bar.start()
         self._task = self._bar.add_task(
             f"epoch {min(done + 1, epochs)}/{epochs}",

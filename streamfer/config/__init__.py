@@ -26,6 +26,7 @@ from streamfer.config.model import (
 from streamfer.config.schema import schema
 from streamfer.config.substitute import Substitution
 from streamfer.config.target import LiveTarget, live_target
+from streamfer.inference.described import with_mode
 from streamfer.plugins import Registry
 
 __all__ = [
@@ -40,6 +41,7 @@ __all__ = [
     "SinkConfig",
     "StreamConfig",
     "TrackerConfig",
+    "for_comparison",
     "for_live",
     "for_recording",
     "live_target",
@@ -85,8 +87,7 @@ def for_recording(
 ) -> Config:
     """The configuration of `streamfer run clip.mp4`: results.jsonl, results.db and, with `video`,
     annotated.mp4 in `out_dir`. Relative paths start from the working directory."""
-    stream = stream_name("", Path(path.name))[1:].lstrip(".-") or "recording"
-    entry = {"source": "file", "path": str(path)}
+    stream, entry = _recording(path)
     return _from_command_line(stream, entry, classifiers, _files(out_dir, video=video), registry)
 
 
@@ -104,6 +105,39 @@ def for_live(
     return replace(config, give_up=GIVE_UP)
 
 
+def for_comparison(
+    path: Path,
+    classifiers: Mapping[str, Mapping[str, Any]],
+    results: Path,
+    plugins: Sequence[Path] = (),
+    registry: Registry | None = None,
+) -> Config:
+    """The configuration of `streamfer compare --video`: a recording, and its results as JSON Lines.
+
+    `classifiers` has their entries by what each is called in the results. Relative paths start from the
+    working directory.
+    """
+    stream, entry = _recording(path)
+    entries = [{**one, "as": name} for name, one in classifiers.items()]
+    sinks = [{"name": "jsonl", "path": str(results)}]
+    document = _document(stream, entry, entries, sinks)
+    document.data |= {"metrics": False, "plugins": [str(file) for file in plugins]}
+    document.places["streams", stream, "path"] = Place((0, 0), "--video", ("streams", stream, "path"))
+    for index, (name, one) in enumerate(classifiers.items()):
+        entry_key: Key = ("classifiers", index)
+        for key in (entry_key, *((*entry_key, option) for option in one)):
+            document.places[key] = Place((1, index), "" if key[-1] == "name" else name, key)
+    for index, _ in enumerate(plugins):
+        document.places["plugins", index] = Place((2, index), "--plugin", ("plugins", index))
+    return _finish(document, Path.cwd(), registry, (), None)
+
+
+def _recording(path: Path) -> tuple[str, dict[str, str]]:
+    """The name and the entry of the stream of a recording."""
+    stream = stream_name("", Path(path.name))[1:].lstrip(".-") or "recording"
+    return stream, {"source": "file", "path": str(path)}
+
+
 def _files(out_dir: Path, *, video: bool) -> list[dict[str, str]]:
     """The sinks of a run without a configuration."""
     sinks = [("jsonl", "results.jsonl"), ("sqlite", "results.db")] + [("video", "annotated.mp4")] * video
@@ -118,25 +152,44 @@ def _from_command_line(
     registry: Registry | None,
 ) -> Config:
     names = list(classifiers) or [DEFAULT_CLASSIFIER]
-    document = Document("the command line", Substitution({}, SECRETS))
-    document.data = {
-        "version": 1,
-        "streams": {stream: entry},
-        "classifiers": [{"name": name} for name in names],
-        "sinks": sinks,
-    }
+    entries = [_classifier(named) for named in names]
+    document = _document(stream, entry, entries, sinks)
 
     def option(key: Key, label: str) -> None:
         document.places[key] = Place((0, len(document.places)), label, key)
 
     for name in entry:
         option(("streams", stream, name), "--transport" if name == "transport" else "")
-    for index, _ in enumerate(names):
-        option(("classifiers", index), "--classifier")
-        option(("classifiers", index, "name"), "--classifier")
+    for index, named in enumerate(names):
+        for key in ((), ("name",)):
+            option(("classifiers", index, *key), "--classifier")
+        option(("classifiers", index, "mode"), f"--classifier {named}")
     for index, _ in enumerate(sinks):
         option(("sinks", index, "path"), "--out")
     return _finish(document, Path.cwd(), registry, (), None)
+
+
+def _classifier(named: str) -> dict[str, str]:
+    """The entry of a classifier that a command names; of one in a mode the name in the results says so."""
+    name, options = with_mode(named)
+    return {"name": name, **options, "as": "-".join((name, *options.values()))} if options else {"name": name}
+
+
+def _document(
+    stream: str,
+    entry: dict[str, Any],
+    classifiers: list[dict[str, Any]],
+    sinks: Sequence[dict[str, str]],
+) -> Document:
+    """A configuration that stands in no file."""
+    document = Document("the command line", Substitution({}, SECRETS))
+    document.data = {
+        "version": 1,
+        "streams": {stream: entry},
+        "classifiers": classifiers,
+        "sinks": list(sinks),
+    }
+    return document
 
 
 def _text(path: Path) -> str:

@@ -204,9 +204,11 @@ class _Assembly:
                 )
                 self._document.add(key, text)
             first.setdefault(label, key)
-            one = described(self._document, self._entries, found, key)
+            one = described(self._document, self._entries, found, key, keys.window)
             if one is not None:
-                result.append(ClassifierConfig(label, one.spec, keys.workers, one.crops, one.labels))
+                result.append(
+                    ClassifierConfig(label, one.spec, keys.workers, one.crops, one.labels, keys.smoothing)
+                )
         return result
 
     def _sinks(self, data: dict[str, Any], *, blur: bool) -> list[tuple[Key, SinkConfig]]:

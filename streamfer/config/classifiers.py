@@ -4,19 +4,29 @@ from __future__ import annotations
 
 from typing import Any
 
-from streamfer.api import CombiningOptions, MemberOptions
+from streamfer.api import CombiningOptions, MemberOptions, WindowOptions
 from streamfer.config.document import Document
 from streamfer.config.entries import Entries, Entry
 from streamfer.config.errors import Key
-from streamfer.inference.described import Described, Unfit, combine, describe, refuse_as_member
+from streamfer.inference.described import (
+    Described,
+    Unfit,
+    combine,
+    describe,
+    refuse_as_member,
+    refuse_window,
+)
 
 
-def described(document: Document, entries: Entries, found: Entry[Any], key: Key) -> Described | None:
+def described(
+    document: Document, entries: Entries, found: Entry[Any], key: Key, window: WindowOptions | None
+) -> Described | None:
     """The classifier of the entry at `key`; None if it cannot be served, and the document says why."""
-    if isinstance(found.options, CombiningOptions):
-        return _combined(document, entries, found, found.options, key)
     try:
-        return describe(found.registered, found.spec)
+        if isinstance(found.options, CombiningOptions):
+            refuse_window(window)
+            return _combined(document, entries, found, found.options, key)
+        return describe(found.registered, found.spec, window)
     except Unfit as error:
         document.add((*key, *error.option), _told(error, found.spec.options.get("model")))
         return None
@@ -53,7 +63,7 @@ def _member(entries: Entries, one: MemberOptions, key: Key) -> Described | None:
         raise Unfit(entries.absent("classifier", one.name), "name")
     refuse_as_member(registered)
     spec = entries.member(registered, one, key)
-    return None if spec is None else describe(registered, spec)
+    return None if spec is None else describe(registered, spec, one.window)
 
 
 def _told(error: Unfit, model: object) -> str:

@@ -13,6 +13,7 @@ from streamfer.config import files
 from streamfer.config.document import Document
 from streamfer.config.errors import Key, shown, suggest
 from streamfer.config.validate import validate
+from streamfer.inference.described import no_modes
 from streamfer.plugins import ComponentSpec, Registered, Registry, option_keys, spec_of
 
 K = TypeVar("K", bound=BaseModel)
@@ -74,6 +75,9 @@ class Entries:
         one = self.registry.find(kind, name)
         if one is None:
             self._document.add((*key, selector), self.absent(kind, name))
+            return None
+        if kind == "classifier" and "mode" in data.keys() - option_keys(one.component.options) - own:
+            self._document.add((*key, "mode"), no_modes(one, data["mode"]))
             return None
         found = self._options(one, {k: v for k, v in data.items() if k not in own}, key, own, blur=blur)
         if keys is None or found is None:

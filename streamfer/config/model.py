@@ -9,10 +9,11 @@ from typing import Literal
 
 from pydantic import ConfigDict, Field, field_validator
 
-from streamfer.api import Options
+from streamfer.api import Options, WindowOptions
 from streamfer.config.polygons import Polygons
 from streamfer.detectors import FaceOptions
 from streamfer.plugins import ComponentSpec
+from streamfer.smoothing import MaybeSmoothing, Smoothing
 from streamfer.types import CropSpec, Polygon
 
 _LISTEN = r"^(\[[0-9a-fA-F:.]+\]|[^\s:/\[\]]+):[0-9]{1,5}$"
@@ -93,6 +94,12 @@ class ClassifierKeys(Options):
         None, alias="as", description="its name in the results (default: the component's name)"
     )
     workers: int = Field(1, ge=1, le=64, description="processes; streams are shared out among them")
+    window: WindowOptions | None = Field(
+        None, description="of a temporal classifier: its window, where not as it declares"
+    )
+    smoothing: MaybeSmoothing = Field(
+        None, description="how the answers for a tracked face are smoothed over time (default: none)"
+    )
 
 
 class SinkKeys(Options):
@@ -182,6 +189,7 @@ class ClassifierConfig:
     workers: int
     crops: tuple[CropSpec, ...]
     labels: tuple[str, ...]
+    smoothing: Smoothing | None = None
 
 
 @dataclass(frozen=True)

@@ -6,8 +6,9 @@ from typing import Any
 
 from pydantic import BaseModel
 from pydantic.errors import PydanticInvalidForJsonSchema
+from pydantic.json_schema import DEFAULT_REF_TEMPLATE
 
-from streamfer.api import Kind, MemberOptions
+from streamfer.api import Component, Kind, MemberOptions
 from streamfer.config.model import (
     ClassifierKeys,
     DetectorKeys,
@@ -86,7 +87,7 @@ def _entry(registry: Registry, kind: Kind, keys: type[BaseModel], definitions: S
     cases = []
     for name in names:
         component = registry.get(kind, name).component
-        options = _object(component.options, f"{kind}.{name}", definitions)
+        options = _object(component, f"{kind}.{name}", definitions)
         if component.combines:
             _set_members(options, registry, definitions)
         cases.append(_case(selector, name, own, options, definitions, f"{kind}.{name}"))
@@ -116,7 +117,7 @@ def _set_members(options: Schema, registry: Registry, definitions: Schema) -> No
     own = _object(MemberOptions, "member", definitions)
     cases = []
     for name in names:
-        alone = _object(registry.get("classifier", name).component.options, f"member.{name}", definitions)
+        alone = _object(registry.get("classifier", name).component, f"member.{name}", definitions)
         cases.append(_case("name", name, own, alone, definitions, f"member.{name}"))
     entry = {
         "type": "object",
@@ -147,10 +148,28 @@ def _case(
     return {"if": condition, "then": {"$ref": f"#/$defs/{reference}"}}
 
 
-def _object(model: type[BaseModel], prefix: str, definitions: Schema) -> Schema:
-    """The model's schema, its own definitions moved to `definitions`; `${…}` is allowed for every value."""
+def options_schema(component: Component, template: str = DEFAULT_REF_TEMPLATE) -> Schema:
+    """JSON Schema of a component's own options, with the modes that a network has.
+
+    PydanticInvalidForJsonSchema for a third party's types that it cannot tell.
+    """
+    result = component.options.model_json_schema(ref_template=template)
+    if component.network is not None:
+        mode, modes = result["properties"].pop("mode"), component.network.modes
+        if modes:
+            result["properties"]["mode"] = {**mode, "anyOf": [{"enum": list(modes)}, {"type": "null"}]}
+    return result
+
+
+def _object(model: type[BaseModel] | Component, prefix: str, definitions: Schema) -> Schema:
+    """The schema of a model or of a component's options, its own definitions moved to `definitions`; `${…}`
+    is allowed for every value."""
+    template = f"#/$defs/{prefix}.{{model}}"
     try:
-        result = model.model_json_schema(ref_template=f"#/$defs/{prefix}.{{model}}")
+        if isinstance(model, Component):
+            result = options_schema(model, template)
+        else:
+            result = model.model_json_schema(ref_template=template)
     except PydanticInvalidForJsonSchema:
         return {"properties": {}}  # a third party's type that JSON Schema cannot tell: anything goes
     for name, definition in result.pop("$defs", {}).items():

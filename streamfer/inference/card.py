@@ -14,7 +14,7 @@ import msgspec
 
 from streamfer.api import ServedModel
 from streamfer.errors import StartError
-from streamfer.types import CropSpec
+from streamfer.types import CropSpec, Window
 
 CARD = "card.json"
 """What the card is called that an export writes beside its model files."""
@@ -49,17 +49,42 @@ class _Input(msgspec.Struct, frozen=True):
     range: tuple[Literal[0], Literal[255]] = (0, 255)
 
 
+class _Window(msgspec.Struct, frozen=True):
+    """The frames of a face that a temporal network looks at."""
+
+    frames: Annotated[int, msgspec.Meta(ge=1, le=256)]
+    stride: Annotated[int, msgspec.Meta(ge=1, le=64)]
+    fps: Annotated[float, msgspec.Meta(gt=0, le=1000)]
+    max_gap: Annotated[float, msgspec.Meta(gt=0, le=60)]
+
+
 class _Card(_File, frozen=True):
-    """The part of a card that serving needs."""
+    """The part of a card that serving needs. A temporal network has a window, and two models: the encoder is
+    the card's own, the head reads what it says of each frame."""
 
     name: str
     version: str
     labels: Annotated[tuple[str, ...], msgspec.Meta(min_length=2)]
     input: _Input
     keras: _File | None = None
+    window: _Window | None = None
+    features: Annotated[int, msgspec.Meta(ge=1, le=65536)] | None = None
+    head: _File | None = None
+    keras_head: _File | None = None
 
     def __post_init__(self) -> None:
         _File.__post_init__(self)
+        temporal = {"window": self.window, "features": self.features, "head": self.head}
+        missing = [key for key, value in temporal.items() if value is None]
+        if 0 < len(missing) < len(temporal):
+            there = next(key for key in temporal if key not in missing)
+            raise ValueError(
+                f"{missing[0]}: it is missing, but a temporal network, which has a {there}, needs it"
+            )
+        if (self.keras_head is None) != (self.keras is None or self.window is None):
+            raise ValueError(
+                "keras_head: a temporal network has it where it has 'keras', and no other has it"
+            )
         if len(set(self.labels)) < len(self.labels):
             raise ValueError(f"labels: they repeat: {', '.join(self.labels)}")
         for label in self.labels:
@@ -94,8 +119,11 @@ class ModelCard:
     """A trained network: the face crop that it takes, the labels that it gives, its files.
 
     `model` is the LiteRT model, `keras` the same as a Keras file, if there is one: both take float32
-    (n, height, width, channels), 0..255, and give probabilities (n, labels). `raw` is the whole card, with
-    the figures, as JSON values.
+    (n, height, width, channels), 0..255, and give probabilities (n, labels).
+
+    That of a temporal network has a `window`. Its `model` (or `keras`) is the encoder, which gives `features`
+    (n, features) in their place; its `head` (or `keras_head`) takes those of a window (n, frames, features)
+    and gives the probabilities. `raw` is the whole card, with the figures, as JSON values.
     """
 
     path: Path
@@ -106,6 +134,10 @@ class ModelCard:
     model: ModelFile
     keras: ModelFile | None
     raw: Mapping[str, Any] = field(compare=False, repr=False)
+    window: Window | None = None
+    features: int = 0
+    head: ModelFile | None = None
+    keras_head: ModelFile | None = None
 
 
 def in_package(model: str) -> tuple[str, str] | None:
@@ -159,14 +191,39 @@ def served_file(card: ModelCard, options: ServedModel) -> ModelFile:
     )
 
 
-def check_fit(card: ModelCard, file: ModelFile, takes: Sequence[Any], gives: Sequence[Any]) -> None:
-    """StartError unless a model with this input and output shape (both without the batch) is what the card
-    describes."""
-    if tuple(takes) != card.crop or tuple(gives) != (len(card.labels),):
-        raise StartError(
-            f"{file.path}: the model does not fit its card: {_shape(takes)} in and {_shape(gives)} out, but "
-            f"the card says {_shape(card.crop)} in and {len(card.labels)} labels; export the model again"
-        )
+@dataclass(frozen=True)
+class Part:
+    """A model that is run: its file, and what it takes and gives (both without the batch), `taken` and
+    `given` in words."""
+
+    file: ModelFile
+    takes: tuple[int, ...]
+    gives: tuple[int, ...]
+    taken: str = ""
+    given: str = "labels"
+
+    def check(self, takes: Sequence[Any], gives: Sequence[Any]) -> None:
+        """StartError unless a model with this input and this output is what the card describes."""
+        if tuple(takes) != self.takes or tuple(gives) != self.gives:
+            raise StartError(
+                f"{self.file.path}: the model does not fit its card: {_shape(takes)} in and {_shape(gives)} "
+                f"out, but the card says {_shape(self.takes)}{self.taken} in and {_shape(self.gives)} "
+                f"{self.given}; export the model again"
+            )
+
+
+def parts(card: ModelCard, options: ServedModel) -> tuple[Part, ...]:
+    """What the options' runtime runs: one model, or the encoder and the head of a temporal network.
+    StartError if it is not there."""
+    file, labels = served_file(card, options), (len(card.labels),)
+    if card.window is None:
+        return (Part(file, card.crop, labels),)
+    head = card.head if options.runtime == "litert" else card.keras_head
+    assert head is not None  # the card was checked
+    return (
+        Part(file, card.crop, (card.features,), given="features"),
+        Part(head, (card.window.frames, card.features), labels, taken=" (frames × features)"),
+    )
 
 
 def _shape(sides: Sequence[Any]) -> str:
@@ -195,9 +252,17 @@ def _read(place: Path) -> ModelCard:
         card.labels,
         CropSpec(size.height, size.width, size.channels),
         ModelFile(folder / card.file, card.sha256),
-        ModelFile(folder / card.keras.file, card.keras.sha256) if card.keras else None,
+        _beside(folder, card.keras),
         raw,
+        Window(*msgspec.structs.astuple(card.window)) if card.window else None,
+        card.features or 0,
+        _beside(folder, card.head),
+        _beside(folder, card.keras_head),
     )
+
+
+def _beside(folder: Path, file: _File | None) -> ModelFile | None:
+    return ModelFile(folder / file.file, file.sha256) if file else None
 
 
 def _where_first(text: str) -> str:

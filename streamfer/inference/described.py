@@ -10,7 +10,7 @@ import msgspec
 from pydantic import ValidationError
 
 from streamfer import wire
-from streamfer.api import CombiningOptions, MemberOptions, Options, ServedModel
+from streamfer.api import CombiningOptions, MemberOptions, Options, ServedModel, WindowOptions
 from streamfer.errors import StartError, StreamferError, UsageError
 from streamfer.inference.card import ModelCard, ModelFile, read_card, served_file
 from streamfer.plugins import (
@@ -22,7 +22,7 @@ from streamfer.plugins import (
     option_keys,
     spec_of,
 )
-from streamfer.types import CropSpec
+from streamfer.types import CropSpec, Window
 
 
 class Unfit(StartError):
@@ -40,6 +40,12 @@ class ServedCard:
     card: ModelCard
     file: ModelFile
 
+    @property
+    def files(self) -> tuple[ModelFile, ...]:
+        """All that is run: with the head of a temporal network."""
+        head = self.card.keras_head if self.file == self.card.keras else self.card.head
+        return (self.file, head) if head else (self.file,)
+
 
 @dataclass(frozen=True, eq=False)
 class Described:
@@ -53,14 +59,29 @@ class Described:
     models: tuple[ServedCard | None, ...]
 
 
-def find(registry: Registry, name: str, options: Mapping[str, Any] | None = None) -> Described:
-    """The classifier of this name with these options (JSON values), those of its members included.
+def with_mode(named: str) -> tuple[str, dict[str, str]]:
+    """The name and the options of a classifier that a command names: "cnn_lstm:frames" is `cnn_lstm` with the
+    option `mode: frames`."""
+    name, colon, mode = named.partition(":")
+    return name, {"mode": mode} if colon else {}
+
+
+def find(
+    registry: Registry,
+    name: str,
+    options: Mapping[str, Any] | None = None,
+    window: WindowOptions | None = None,
+) -> Described:
+    """The classifier of this name with these options (JSON values), those of its members included, and, of a
+    temporal one, with this window.
 
     UsageError for a name that is not there and for options that do not fit, StartError for a model that is
     not there; each is one line, which names the member where it is one's.
     """
     registered = registry.get("classifier", name)
     given = dict(options or {})
+    if "mode" in given and "mode" not in option_keys(registered.component.options):
+        raise UsageError(f"classifier '{name}': {no_modes(registered, given['mode'])}")
     try:
         valid = _validated(registered, given)
     except UsageError as error:
@@ -68,9 +89,13 @@ def find(registry: Registry, name: str, options: Mapping[str, Any] | None = None
     spec = spec_of(registered, given)
     if not isinstance(valid, CombiningOptions):
         try:
-            return describe(registered, spec)
+            return describe(registered, spec, window)
         except Unfit as error:
-            raise StartError(f"classifier '{name}': {error}") from None
+            raise _kind(error)(f"classifier '{name}': {error}") from None
+    try:
+        refuse_window(window)
+    except Unfit as error:
+        raise UsageError(f"classifier '{name}': {error}") from None
     members: list[Described] = []
     try:
         for one in valid.members:
@@ -80,9 +105,15 @@ def find(registry: Registry, name: str, options: Mapping[str, Any] | None = None
         at = len(members)
         if isinstance(error, Unfit) and error.option[0] == "members":
             at = int(error.option[1])
-        of_model = isinstance(error, Unfit) and error.option[0] in ("model", "runtime")
-        kind = StartError if of_model else UsageError
-        raise kind(f"classifier '{name}': member {at + 1}, '{valid.members[at].name}': {error}") from None
+        raise _kind(error)(
+            f"classifier '{name}': member {at + 1}, '{valid.members[at].name}': {error}"
+        ) from None
+
+
+def _kind(error: StreamferError) -> type[StreamferError]:
+    """Whether it is the model or what was asked of it."""
+    of_model = isinstance(error, Unfit) and error.option[0] in ("model", "runtime")
+    return StartError if of_model else UsageError
 
 
 def _member(registry: Registry, one: MemberOptions) -> Described:
@@ -90,7 +121,7 @@ def _member(registry: Registry, one: MemberOptions) -> Described:
     refuse_as_member(registered)
     options = dict(one.model_extra or {})
     _validated(registered, options)
-    return describe(registered, spec_of(registered, options))
+    return describe(registered, spec_of(registered, options), one.window)
 
 
 def _validated(registered: Registered, options: Mapping[str, Any]) -> Options:
@@ -104,13 +135,16 @@ def _validated(registered: Registered, options: Mapping[str, Any]) -> Options:
         raise UsageError("; ".join(wrong)) from None
 
 
-def describe(registered: Registered, spec: ComponentSpec) -> Described:
-    """A classifier that stands alone; Unfit for a network that has no model or one that cannot be served."""
+def describe(registered: Registered, spec: ComponentSpec, window: WindowOptions | None = None) -> Described:
+    """A classifier that stands alone, with this window if it is a temporal one; Unfit for a network that has
+    no model or one that cannot be served, and for a window that it cannot have."""
     component = registered.component
     if component.network is None:
+        spec = _with_window(spec, component.window, window)
         return Described(spec, (component.crop,), component.labels, (None,))
     options = component.options.model_validate(spec.options)
     assert isinstance(options, ServedModel)  # the registry sees to it
+    _check_mode(registered, options)
     if options.model is None:
         raise Unfit("the plugin ships no trained model: name an exported one, DIR/card.json", "model")
     try:
@@ -121,7 +155,49 @@ def describe(registered: Registered, spec: ComponentSpec) -> Described:
         file = served_file(card, options)
     except StartError as error:
         raise Unfit(str(error), "runtime") from None
+    spec = _with_window(spec, card.window, window)
     return Described(spec, (card.crop,), card.labels, (ServedCard(card, file),))
+
+
+def _check_mode(registered: Registered, options: ServedModel) -> None:
+    """Unfit for a mode that the plugin does not have, or that is not that of the model."""
+    network = registered.component.network
+    if options.mode is None or network is None:
+        return
+    if not network.modes:
+        raise Unfit(no_modes(registered, options.mode), "mode")
+    if options.mode not in network.modes:
+        raise Unfit(f"no mode '{options.mode}'; there are: {', '.join(network.modes)}", "mode")
+    if options.model != registered.component.model_files[network.modes.index(options.mode)]:
+        raise Unfit(
+            "it names one of the plugin's own models, and 'model' another; remove one of the two", "mode"
+        )
+
+
+def no_modes(registered: Registered, mode: object) -> str:
+    """What is said where a classifier without modes is asked for one."""
+    return f"no mode '{mode}': '{registered.name}' has no modes; remove it"
+
+
+def _with_window(spec: ComponentSpec, declared: Window | None, wanted: WindowOptions | None) -> ComponentSpec:
+    """The spec of a classifier with this window, if it has one, changed as is wanted."""
+    if declared is None:
+        if wanted is not None:
+            raise Unfit(f"'{spec.name}' looks at single crops: it has no window; remove it", "window")
+        return spec
+    window = declared
+    if wanted is not None:
+        window = declared._replace(**wanted.model_dump(exclude_none=True))
+        if window.frames > declared.frames:
+            most = f"at most {declared.frames}, the frames that the classifier reads"
+            raise Unfit(f"got {window.frames}, expected {most}", "window", "frames")
+    return msgspec.structs.replace(spec, window=window, reads=declared.frames)
+
+
+def refuse_window(wanted: WindowOptions | None) -> None:
+    """Unfit if one that combines is to have a window."""
+    if wanted is not None:
+        raise Unfit("its members have windows of their own; set it on the member", "window")
 
 
 def refuse_as_member(registered: Registered) -> None:
@@ -177,6 +253,14 @@ def combine(spec: ComponentSpec, options: CombiningOptions, members: Sequence[De
                 at,
             )
     # What is written down is what is served: of each member its options as they are validated and resolved.
-    told = [{**one.component.options, "name": one.component.name, "weight": one.weight} for one in specs]
+    told = [
+        {
+            **one.component.options,
+            "name": one.component.name,
+            "weight": one.weight,
+            **({"window": given.window.model_dump(exclude_none=True)} if given.window else {}),
+        }
+        for given, one in zip(options.members, specs, strict=True)
+    ]
     spec = msgspec.structs.replace(spec, options={**spec.options, "members": told}, members=specs)
     return Described(spec, crops, labels, tuple(one.models[0] for one in members))

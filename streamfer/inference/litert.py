@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from streamfer.errors import StartError
-from streamfer.inference.card import ModelCard, check_fit
+from streamfer.inference.card import Part
 
 
 @contextmanager
@@ -30,37 +30,37 @@ def without_native_chatter() -> Iterator[None]:
 
 
 class LiteRTModel:
-    """An image classifier: uint8 crops in, probabilities out, one crop at a time.
+    """A model with one input and one output, run one row at a time.
 
     One at a time because a batch gains nothing on one thread, and a row must not depend on the others.
     """
 
-    def __init__(self, card: ModelCard) -> None:
-        """StartError if the card's model is damaged, is none, or does not fit the card."""
+    def __init__(self, part: Part) -> None:
+        """StartError if the model is damaged, is none, or does not fit its card."""
         from ai_edge_litert.interpreter import Interpreter
 
-        model = card.model.read()
+        model = part.file.read()
         try:
             with without_native_chatter():
                 self._interpreter = Interpreter(model_content=model, num_threads=1)
                 self._interpreter.allocate_tensors()
         except (ValueError, RuntimeError) as error:
-            raise StartError(f"{card.model.path}: LiteRT cannot run this model: {error}") from error
+            raise StartError(f"{part.file.path}: LiteRT cannot run this model: {error}") from error
         takes, gives = self._interpreter.get_input_details(), self._interpreter.get_output_details()
         if [one["dtype"] for one in (*takes, *gives)] != [np.float32, np.float32]:
             raise StartError(
-                f"{card.model.path}: expected a model with one float32 input and one float32 output; export "
+                f"{part.file.path}: expected a model with one float32 input and one float32 output; export "
                 "the model again"
             )
-        check_fit(card, card.model, takes[0]["shape"].tolist()[1:], gives[0]["shape"].tolist()[1:])
+        part.check(takes[0]["shape"].tolist()[1:], gives[0]["shape"].tolist()[1:])
         self._input, self._output = takes[0]["index"], gives[0]["index"]
-        self._labels = len(card.labels)
+        self._gives = part.gives
 
-    def predict(self, crops: NDArray[np.uint8]) -> NDArray[np.float32]:
-        """Probabilities, float32 (n, labels), for crops uint8 (n, height, width, channels)."""
-        rows = []
-        for crop in crops:
-            self._interpreter.set_tensor(self._input, crop[None].astype(np.float32))
+    def run(self, rows: NDArray[np.uint8] | NDArray[np.float32]) -> NDArray[np.float32]:
+        """What the model gives, float32 (n, *gives), for rows (n, *takes)."""
+        answers = []
+        for row in rows:
+            self._interpreter.set_tensor(self._input, row[None].astype(np.float32, copy=False))
             self._interpreter.invoke()
-            rows.append(self._interpreter.get_tensor(self._output)[0])
-        return np.asarray(rows, np.float32).reshape(len(crops), self._labels)
+            answers.append(self._interpreter.get_tensor(self._output)[0])
+        return np.asarray(answers, np.float32).reshape(len(rows), *self._gives)

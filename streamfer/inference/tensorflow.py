@@ -10,16 +10,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from streamfer.errors import StartError
-from streamfer.inference.card import ModelCard, ModelFile, check_fit
+from streamfer.inference.card import ModelFile, Part
 from streamfer.inference.litert import without_native_chatter
 
 
 class TensorFlowModel:
-    """An image classifier: uint8 crops in, probabilities out, all crops at once."""
+    """A model with one input and one output, run on all rows at once."""
 
-    def __init__(self, card: ModelCard, file: ModelFile) -> None:
-        """StartError if TensorFlow is not there, or if the card's .keras file is damaged, is none, needs code
-        that is not in Keras, or does not fit the card."""
+    def __init__(self, part: Part) -> None:
+        """StartError if TensorFlow is not there, or if the .keras file is damaged, is none, needs code that
+        is not in Keras, or does not fit its card."""
+        file = part.file
         tf, keras = _libraries()
         file.read()
         self._tensorflow, self._model = tf, _load(keras, file)
@@ -29,21 +30,21 @@ class TensorFlowModel:
                 f"{file.path}: expected a model with one float32 input and one float32 output; export the "
                 "model again"
             )
-        check_fit(card, file, takes[0].shape[1:], gives[0].shape[1:])
-        self._labels = len(card.labels)
-        # The signature leaves the number of faces open: traced once, whatever number comes.
-        signature = [tf.TensorSpec((None, *card.crop), tf.float32)]
+        part.check(takes[0].shape[1:], gives[0].shape[1:])
+        self._gives = part.gives
+        # The signature leaves the number of rows open: traced once, whatever number comes.
+        signature = [tf.TensorSpec((None, *part.takes), tf.float32)]
         self._answer = tf.function(self._call, input_signature=signature, autograph=False)
 
-    def predict(self, crops: NDArray[np.uint8]) -> NDArray[np.float32]:
-        """Probabilities, float32 (n, labels), for crops uint8 (n, height, width, channels)."""
-        if not len(crops):
-            return np.empty((0, self._labels), np.float32)  # TensorFlow fails at a convolution of none
-        answer = self._answer(self._tensorflow.convert_to_tensor(crops.astype(np.float32)))
+    def run(self, rows: NDArray[np.uint8] | NDArray[np.float32]) -> NDArray[np.float32]:
+        """What the model gives, float32 (n, *gives), for rows (n, *takes)."""
+        if not len(rows):
+            return np.empty((0, *self._gives), np.float32)  # TensorFlow fails at a convolution of none
+        answer = self._answer(self._tensorflow.convert_to_tensor(rows.astype(np.float32)))
         return np.asarray(answer.numpy(), np.float32)
 
-    def _call(self, faces: Any) -> Any:
-        return self._model(faces, training=False)
+    def _call(self, rows: Any) -> Any:
+        return self._model(rows, training=False)
 
 
 def _libraries() -> tuple[Any, Any]:

@@ -34,7 +34,7 @@ SERVICE_KEYS: dict[Kind, frozenset[str]] = {
     ),
     "detector": frozenset({"name", "width", "min_face", "blur", "full_every", "workers"}),
     "tracker": frozenset({"name"}),
-    "classifier": frozenset({"name", "as", "workers"}),
+    "classifier": frozenset({"name", "as", "workers", "window", "smoothing"}),
     "sink": frozenset({"name", "as"}),
 }
 """Keys that stand beside a component's options in the configuration and so cannot be options themselves."""
@@ -283,11 +283,13 @@ def option_keys(model: type[BaseModel]) -> frozenset[str]:
 def spec_of(registered: Registered, options: dict[str, Any]) -> ComponentSpec:
     """The spec of a registered component with these options (JSON values, already validated).
 
-    A network whose options name no model gets the plugin's own, if it ships one.
+    A network whose options name no model gets the plugin's own, that of the `mode` if it ships several.
     """
     component, file = registered.component, registered.origin.file
     if component.network is not None and component.model_files and options.get("model") is None:
-        options = {**options, "model": component.model_files[0]}
+        modes, mode = component.network.modes, options.get("mode")
+        place = modes.index(mode) if mode in modes else 0
+        options = {**options, "model": component.model_files[place]}
     return ComponentSpec(
         kind=registered.kind,
         name=registered.name,

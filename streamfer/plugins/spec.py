@@ -17,12 +17,13 @@ from pydantic import BaseModel, ValidationError
 
 from streamfer.api import CombiningOptions, Kind, Member
 from streamfer.errors import StartError
-from streamfer.types import CropSpec
+from streamfer.types import CropSpec, Window
 
 
 class ComponentSpec(msgspec.Struct, frozen=True, kw_only=True):
     """All that a worker needs to build one component; survives JSON. `options` holds JSON values only.
-    `members` are those of a classifier that combines."""
+    `members` are those of a classifier that combines. `window` is what a temporal classifier is to look at;
+    its class takes windows of `reads` frames, and shorter ones are filled up with their oldest."""
 
     kind: Kind
     name: str
@@ -31,6 +32,8 @@ class ComponentSpec(msgspec.Struct, frozen=True, kw_only=True):
     options: dict[str, Any]
     plugin_file: str | None = None
     members: tuple[MemberSpec, ...] = ()
+    window: Window | None = None
+    reads: int = 0
 
     def __repr__(self) -> str:
         """Without the options' values, which may be passwords."""
@@ -57,7 +60,8 @@ def distinct_crops(members: Sequence[MemberSpec]) -> tuple[CropSpec, ...]:
 
 def build(spec: ComponentSpec) -> Any:
     """The component itself: its options validated, its class called with them; that of a classifier which
-    combines with its members, built, as well.
+    combines with what it must know of its members as well. Classifiers that are to answer are opened by
+    `streamfer.inference.answering`.
 
     StartError if its module cannot be imported or its options do not fit; whatever its constructor raises.
     """
@@ -85,18 +89,7 @@ def _members(spec: ComponentSpec) -> tuple[Member, ...]:
             f"{spec.kind} '{spec.name}' combines others, and its spec has none of them; take the spec from "
             "streamfer.inference.described.find"
         )
-    crops = distinct_crops(spec.members)
-    return tuple(
-        Member(
-            one.component.name,
-            one.weight,
-            one.crop,
-            crops.index(one.crop),
-            one.labels,
-            build(one.component),
-        )
-        for one in spec.members
-    )
+    return tuple(Member(one.component.name, one.weight, one.labels) for one in spec.members)
 
 
 def resolve(target: str, local_files: Sequence[Path] = ()) -> type:

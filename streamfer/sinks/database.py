@@ -10,7 +10,7 @@ from streamfer.api import Position
 from streamfer.errors import StartError
 
 APPLICATION_ID = 0x73666572  # "sfer": tells `file` and us whose database this is
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
 INCREMENTAL = 2
 """Of PRAGMA auto_vacuum: deleted rows' space can be given back bit by bit."""
 
@@ -62,6 +62,8 @@ CREATE TABLE faces (
   label TEXT,
   confidence REAL,
   probabilities TEXT,
+  "window" TEXT,
+  raw TEXT,
   PRIMARY KEY (stream, classifier, epoch, seq, face),
   FOREIGN KEY (stream, classifier, epoch, seq) REFERENCES frames
 ) WITHOUT ROWID;
@@ -97,6 +99,12 @@ WHERE label IS NOT NULL;
 {PRUNED}
 """
 
+_CHANGES = (
+    (2, PRUNED),
+    (3, 'ALTER TABLE faces ADD COLUMN "window" TEXT; ALTER TABLE faces ADD COLUMN raw TEXT;'),
+)
+"""What each version of the tables brought."""
+
 
 def prepare(db: sqlite3.Connection, path: Path) -> None:
     """Set the connection up, and make the tables if the database is empty; `StartError` if it is not ours."""
@@ -122,8 +130,9 @@ def prepare(db: sqlite3.Connection, path: Path) -> None:
             f"BEGIN; PRAGMA application_id = {APPLICATION_ID}; PRAGMA user_version = {SCHEMA_VERSION};"
             f"{SCHEMA} COMMIT;"
         )
-    elif version == 1:
-        db.executescript(f"BEGIN IMMEDIATE; {PRUNED} PRAGMA user_version = {SCHEMA_VERSION}; COMMIT;")
+    elif version < SCHEMA_VERSION:
+        steps = "".join(change for since, change in _CHANGES if version < since)
+        db.executescript(f"BEGIN IMMEDIATE; {steps} PRAGMA user_version = {SCHEMA_VERSION}; COMMIT;")
 
 
 def pairs(db: sqlite3.Connection) -> Iterator[tuple[str, str]]:

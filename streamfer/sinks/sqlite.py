@@ -75,14 +75,16 @@ class SqliteSink:
         dropped = None if result.dropped is msgspec.UNSET else result.dropped
         self._frames.append((*key, result.pts, result.time, result.discontinuity is True, dropped))
         for number, face in enumerate(result.faces):
-            probabilities = None
-            if face.probabilities is not None:
-                probabilities = self._encoder.encode(face.probabilities).decode()
             place = (number, face.track, result.pts, result.time, *face.box)
-            verdict = (face.score, face.status, face.label, face.confidence, probabilities)
-            self._faces.append((*key, *place, *verdict))
+            verdict = (face.score, face.status, face.label, face.confidence)
+            more = map(self._json, (face.probabilities, face.window, face.raw))
+            self._faces.append((*key, *place, *verdict, *more))
         if len(self._frames) % ROWS == 0 and not self.flush() and len(self._frames) >= HELD:
             raise self._refused()
+
+    def _json(self, value: object) -> str | None:
+        """A value as JSON text; None for one that is not there."""
+        return None if value is None or value is msgspec.UNSET else self._encoder.encode(value).decode()
 
     def flush(self) -> bool:
         """False: another program keeps the database locked, the results are held and written later."""
@@ -111,7 +113,7 @@ class SqliteSink:
     def _insert(self, db: sqlite3.Connection) -> None:
         db.execute("BEGIN IMMEDIATE")
         db.executemany("INSERT INTO frames VALUES (?,?,?,?,?,?,?,?)", self._frames)
-        db.executemany("INSERT INTO faces VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?)", self._faces)
+        db.executemany(f"INSERT INTO faces VALUES ({','.join(19 * '?')})", self._faces)
         db.execute("COMMIT")
         self._forget()
 

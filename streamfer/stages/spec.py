@@ -7,7 +7,7 @@ from typing import Any, Literal
 import msgspec
 
 from streamfer.plugins import ComponentSpec
-from streamfer.types import CropSpec, Polygon
+from streamfer.types import CropSpec, Polygon, Window
 
 
 class LiveSpec(msgspec.Struct, frozen=True):
@@ -68,7 +68,8 @@ class DetectSpec(msgspec.Struct, frozen=True, tag="detect"):
 
 
 class ClassifySpec(msgspec.Struct, frozen=True, tag="classify"):
-    """One worker of one classifier. `classifier` is its name in the results; `crops` are as in its routes."""
+    """One worker of one classifier. `classifier` is its name in the results; `crops` are as in its routes.
+    `smoothing` is one of the options models of `streamfer.smoothing`, as JSON values."""
 
     address: str
     classifier: str
@@ -77,6 +78,24 @@ class ClassifySpec(msgspec.Struct, frozen=True, tag="classify"):
     crops: tuple[CropSpec, ...]
     sinks: list[str]
     live: dict[str, LiveSpec] = {}
+    smoothing: dict[str, Any] | None = None
+
+    @property
+    def windowed(self) -> bool:
+        """Whether it, or a member of it, looks at windows of frames."""
+        return bool(self._windows)
+
+    @property
+    def narrowest(self) -> Window | None:
+        """The window of several frames, its own or a member's, that can do with the least pause between
+        them."""
+        several = [one for one in self._windows if one.frames > 1]
+        return min(several, key=lambda one: min(one.max_gap, one.span), default=None)
+
+    @property
+    def _windows(self) -> list[Window]:
+        alone = (self.component, *(member.component for member in self.component.members))
+        return [one.window for one in alone if one.window is not None]
 
 
 class SinkSpec(msgspec.Struct, frozen=True, tag="sink"):

@@ -12,6 +12,7 @@ from streamfer.testing.live import check_live_source
 from streamfer.testing.networks import check_network
 from streamfer.testing.sinks import check_live_sink, check_sink
 from streamfer.testing.sources import check_source
+from streamfer.testing.temporal import check_temporal_classifier
 from streamfer.testing.trackers import check_tracker
 
 __all__ = [
@@ -22,5 +23,6 @@ __all__ = [
     "check_network",
     "check_sink",
     "check_source",
+    "check_temporal_classifier",
     "check_tracker",
 ]

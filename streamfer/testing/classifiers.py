@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-from streamfer.api import Classifier
 from streamfer.testing.require import require
 from streamfer.types import CropSpec
 
@@ -15,11 +15,22 @@ TOLERANCE = 1e-3
 """How far a probability may depend on the batch it was computed in: rounding, not information."""
 
 
+class Predicts(Protocol):
+    """A classifier, or one that `streamfer.inference.answering` has opened."""
+
+    def predict(self, *crops: NDArray[np.uint8]) -> NDArray[np.float32]: ...
+
+
+class _Single(Protocol):
+    def predict(self, crops: NDArray[np.uint8], /) -> NDArray[np.float32]: ...
+
+
 def check_classifier(
-    build: Callable[[], Classifier], crop: CropSpec | Sequence[CropSpec], labels: Sequence[str]
+    build: Callable[[], Predicts | _Single], crop: CropSpec | Sequence[CropSpec], labels: Sequence[str]
 ) -> None:
     """Check a classifier whose registration asks for `crop` and names `labels`. For one that combines others
-    these are as `streamfer.inference.described.find` has them, with a crop for each that its members ask for.
+    these are as `streamfer.inference.described.find` has them, with a crop for each that its members ask for,
+    and `build` is `streamfer.inference.answering.answering` of its spec.
 
     Crops of noise, of plain gray and of gradients, one to nine at a time, in read-only memory.
     """
@@ -68,17 +79,25 @@ def example_crops(crop: CropSpec) -> NDArray[np.uint8]:
     return np.concatenate([noise, plain, gradients])
 
 
-def _predict(classifier: Classifier, crops: Sequence[NDArray[np.uint8]], labels: int) -> NDArray[np.float32]:
+def _predict(
+    classifier: Predicts | _Single, crops: Sequence[NDArray[np.uint8]], labels: int
+) -> NDArray[np.float32]:
     """The probabilities (n, labels), copied, each property of a single answer checked."""
     views = [one.view() for one in crops]
     for view in views:
         view.flags.writeable = False  # as they arrive from another process
     found = classifier.predict(*views)
-    require(isinstance(found, np.ndarray), f"predict gave {type(found).__name__}, expected an array")
-    require(found.dtype == np.float32, f"predict gave {found.dtype}, expected float32")
-    expected = (len(crops[0]), labels)
-    require(found.shape == expected, f"predict gave the shape {found.shape}, expected {expected}")
-    require(np.isfinite(found).all(), "a probability is not finite")
+    require_probabilities("predict", found, (len(crops[0]), labels))
+    return found.copy()
+
+
+def require_probabilities(method: str, found: NDArray[np.float32], expected: tuple[int, int]) -> None:
+    """AssertionError unless `found`, what `method` gave, are probabilities float32 of the `expected`
+    shape."""
+    require(isinstance(found, np.ndarray), f"{method} gave {type(found).__name__}, expected an array")
+    require(found.dtype == np.float32, f"{method} gave {found.dtype}, expected float32")
+    require(found.shape == expected, f"{method} gave the shape {found.shape}, expected {expected}")
+    require(bool(np.isfinite(found).all()), "a probability is not finite")
     require(
         bool(((found >= 0) & (found <= 1)).all()),
         f"a probability is outside 0..1: {found.min()}..{found.max()}",
@@ -88,4 +107,3 @@ def _predict(classifier: Classifier, crops: Sequence[NDArray[np.uint8]], labels:
         bool((np.abs(sums - 1) <= TOLERANCE).all()),
         f"a row adds up to {sums[np.abs(sums - 1).argmax()]:.4f}, not 1",
     )
-    return found.copy()

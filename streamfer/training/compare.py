@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from streamfer.api import Published
 from streamfer.errors import UsageError
 from streamfer.inference.card import locate
+from streamfer.inference.described import with_mode
 from streamfer.plugins import Registry
 from streamfer.training.compare_classes import answering, only
 from streamfer.training.compare_published import beside
@@ -65,7 +66,7 @@ def enter(
     registry = Registry.discover(plugins)
     found: list[tuple[Served, tuple[Published, ...]]] = []
     for chosen, model in [*((name, None) for name in names), *models]:
-        component = registry.get("classifier", chosen).component
+        component = registry.get("classifier", with_mode(chosen)[0]).component
         shipped = component.model_files
         if component.network is not None and model is None and not (shipped and _is_there(shipped[0])):
             raise UsageError(f"{chosen}: its plugin ships no trained model; name one: --model {chosen}=CARD")

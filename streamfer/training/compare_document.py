@@ -23,6 +23,7 @@ th[scope=row] { min-width: 7rem; }
 td.words { min-width: 8.5rem; }
 td.words, th.words { text-align: left; padding-left: 1rem; }
 td b { font-weight: 600; }
+.whole .plot img { width: 100%; }
 """
 )
 
@@ -64,10 +65,11 @@ class Table:
 
 @dataclass(frozen=True)
 class Plot:
-    """A picture by its name, described for those who do not see it."""
+    """A picture by its name, described for those who do not see it; `whole` if it takes the page's width."""
 
     name: str
     alt: str
+    whole: bool = False
 
 
 Part = Heading | Paragraph | Items | Table | Plot
@@ -87,8 +89,9 @@ def to_html(title: str, parts: Sequence[Part], pictures: Mapping[str, bytes]) ->
                 body.append(f"<ul>{items}</ul>" if texts else "")
             case Table():
                 body.append(_html_table(part))
-            case Plot(name, alt):
-                body.append(plot(pictures[name], alt))
+            case Plot(name, alt, whole):
+                shown = plot(pictures[name], alt)
+                body.append(f"<div class=whole>{shown}</div>" if whole else shown)
     return html_page(title, _STYLE, "\n".join(body))
 
 

@@ -48,8 +48,12 @@ class Dataset:
     indices into `label_names`; `split` uint8 (n,), indices into `SPLITS`. What a source does not tell is
     None: `votes` uint8 (n, 10), how many people chose each of `FERPLUS_NAMES` (Barsoum et al. 2016);
     `subjects` str (n,), who is shown; `sequences` int32 (n,), which clip a frame is from, and `frames`
-    int32 (n,), its place in it; `origins` str (n,), the file or line that each row was read from. `name` is
-    what people call the data; `about` holds what the import found and did, as JSON values.
+    int32 (n,), its place in it; `seconds` float64 (n,), when it was, in seconds of the clip's clock;
+    `origins` str (n,), the file or line that each row was read from. `name` is what people call the data;
+    `about` holds what the import found and did, as JSON values.
+
+    Rows whose time is known are frames of video: `seconds` comes with `sequences` and `frames`, and is "not a
+    number" in rows that are of no clip, whose sequence is -1.
     """
 
     name: str
@@ -61,6 +65,7 @@ class Dataset:
     subjects: NDArray[np.str_] | None = None
     sequences: NDArray[np.int32] | None = None
     frames: NDArray[np.int32] | None = None
+    seconds: NDArray[np.float64] | None = None
     origins: NDArray[np.str_] | None = None
     about: Mapping[str, Any] = field(default_factory=dict)
 
@@ -86,6 +91,11 @@ class Dataset:
         rows = self.rows(split)
         return rows[[self.images[row].tobytes() not in known for row in rows]]
 
+    @property
+    def video(self) -> NDArray[np.int32] | None:
+        """The clip of each row, -1 for a still; None where no row has a time."""
+        return None if self.seconds is None else self.sequences
+
     def inputs(self, rows: NDArray[np.intp]) -> NDArray[np.float32]:
         """What a network is fed: float32 (len(rows), height, width, channels), 0..255."""
         return self.images[rows].astype(np.float32)
@@ -106,18 +116,23 @@ class Dataset:
             chosen(self.subjects),
             chosen(self.sequences),
             chosen(self.frames),
+            chosen(self.seconds),
             chosen(self.origins),
             self.about,
         )
 
     @cached_property
     def sha256(self) -> str:
-        """The digest of what training and evaluation depend on: images, labels, their names and the split.
+        """The digest of what training and evaluation depend on: images, labels, their names, the split, and
+        of video the clip and the time of each frame.
 
         It is the same whether the data was read from a csv, an npz or the file that `save` writes.
         """
         digest = hashlib.sha256(json.dumps([self.label_names, self.images.shape]).encode())
-        for column in (self.images, self.labels, self.split):
+        columns: list[NDArray[Any] | None] = [self.images, self.labels, self.split]
+        if self.seconds is not None:
+            columns += [self.sequences, self.seconds]
+        for column in columns:
             digest.update(np.ascontiguousarray(column).tobytes())
         return digest.hexdigest()
 
@@ -127,6 +142,7 @@ _OPTIONAL = {
     "subjects": np.str_,
     "sequences": np.int32,
     "frames": np.int32,
+    "seconds": np.float64,
     "origins": np.str_,
 }
 
@@ -197,3 +213,10 @@ def check(data: Dataset, where: str) -> None:
         wanted = (rows, len(FERPLUS_NAMES)) if name == "votes" else (rows,)
         if column is not None and column.shape != wanted:
             raise UsageError(f"{where}: {name} are {column.shape}; expected {wanted}")
+    if data.seconds is not None:
+        if data.sequences is None:
+            raise UsageError(f"{where}: seconds without sequences; expected both")
+        if not np.array_equal(np.isfinite(data.seconds), data.sequences >= 0):
+            raise UsageError(
+                f"{where}: seconds: expected a number for each frame of a sequence and for no other"
+            )

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import json
-import re
-from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,6 +23,7 @@ from streamfer.training.litert import (
     served,
 )
 from streamfer.training.metrics import measure
+from streamfer.training.readme import with_figures
 from streamfer.training.run import RunFolder
 
 if TYPE_CHECKING:
@@ -51,41 +50,50 @@ def export(
     Written are NAME.tflite (faces to probabilities, with the calibration that is fitted on PublicTest),
     card.json and, with `keras_file`, NAME.keras (the same for `runtime: tensorflow`). `private_test` measures
     PrivateTest as well: to be done once, when every choice is made. A README.md in `out` gets its figures
-    made anew.
+    made anew. A network of windows is written as an encoder and a head, NAME.tflite and NAME-head.tflite.
 
     Raises `UsageError`, and writes nothing, when there is no finished run, when it is of other data, and when
     the exported model loses more than `MAY_COST` of Keras's accuracy.
     """
     summary = _finished(run, data)
     network = _load(RunFolder(run).model, summary)
-    name, flip = summary["recipe"]["classifier"], summary["recipe"]["flip_average"]
+    if summary["recipe"].get("window"):
+        from streamfer.training.sequences.export import exported_windows
+
+        made = exported_windows(network, data, summary, weights, private_test=private_test)
+    else:
+        made = _exported(network, data, summary, weights, private_test=private_test)
+    return _write(made, out, keras_file=keras_file)
+
+
+class Exported(NamedTuple):
+    """What an export writes: the card, its LiteRT models by their key in the card ("" is the card itself),
+    and the same as Keras models, by theirs."""
+
+    card: dict[str, Any]
+    models: dict[str, bytes]
+    keras: dict[str, keras.Model]
+
+
+def _exported(
+    network: keras.Model, data: Dataset, summary: dict[str, Any], weights: Weights, *, private_test: bool
+) -> Exported:
+    """A network of single faces."""
+    flip = summary["recipe"]["flip_average"]
     rows = data.rows(PUBLIC)
     if not len(rows):
         raise UsageError(f"{data.name}: no rows in {PUBLIC}, on which the temperature is fitted")
     images, labels = data.inputs(rows), data.labels[rows]
-    plain = _predict(served(network, Calibration(1.0), flip), images)
+    plain = predict(served(network, Calibration(1.0), flip), images)
     smoothing = summary["recipe"]["label_smoothing"]
     calibration = fit_calibration(np.log(plain + 1e-12), labels, smoothing)
     model = served(network, calibration, flip)
     kinds: tuple[Weights, ...] = ("float32",) if weights == "float32" else ("float32", weights)
     exported = {kind: convert(model, kind) for kind in kinds}
-    compared = compare(_predict(model, images), exported, images, labels, weights)
+    compared = compare(predict(model, images), exported, images, labels, weights)
     chosen = exported[weights]
-    height, width, channels = summary["input"]
     card = {
-        "name": name,
-        "version": summary["recipe"]["version"],
-        "file": f"{name}.tflite",
-        "sha256": hashlib.sha256(chosen).hexdigest(),
-        "size_bytes": len(chosen),
-        "labels": summary["labels"],
-        "input": {
-            "height": height,
-            "width": width,
-            "channels": channels,
-            "dtype": "float32",
-            "range": [0, 255],
-        },
+        **described(summary),
         "parameters": network.count_params(),
         "macs": count_macs(network) * (2 if flip else 1),
         "weights": compared,
@@ -100,13 +108,48 @@ def export(
         "trained": summary["trained"],
         "history": summary["history"],
     }
+    return Exported(card, {"": chosen}, {"keras": model})
+
+
+def described(summary: dict[str, Any]) -> dict[str, Any]:
+    """How a card begins; what it says of the model's file is filled in when that is written."""
+    height, width, channels = summary["input"]
+    return {
+        "name": summary["recipe"]["classifier"],
+        "version": summary["recipe"]["version"],
+        "file": "",
+        "sha256": "",
+        "size_bytes": 0,
+        "labels": summary["labels"],
+        "input": {
+            "height": height,
+            "width": width,
+            "channels": channels,
+            "dtype": "float32",
+            "range": [0, 255],
+        },
+    }
+
+
+def _write(made: Exported, out: Path, *, keras_file: bool) -> dict[str, Any]:
+    """Write the models, the card that names them, and the README's figures."""
+    card = made.card
+
+    def entry(key: str, file: str, content: bytes) -> dict[str, Any]:
+        told = {"file": file, "sha256": hashlib.sha256(content).hexdigest(), "size_bytes": len(content)}
+        (card if not key else card.setdefault(key, {})).update(told)
+        return told
+
     try:
         out.mkdir(parents=True, exist_ok=True)
-        if keras_file:
-            path = out / f"{name}.keras"
+        for key, model in made.keras.items() if keras_file else ():
+            path = out / f"{card['name']}{key.removeprefix('keras').replace('_', '-')}.keras"
             model.save(path)
-            card["keras"] = {"file": path.name, "sha256": hashlib.sha256(path.read_bytes()).hexdigest()}
-        replace_file(out / str(card["file"]), chosen)
+            card[key] = {"file": path.name, "sha256": hashlib.sha256(path.read_bytes()).hexdigest()}
+        for key, content in made.models.items():
+            file = f"{card['name']}{'-' if key else ''}{key}.tflite"
+            entry(key, file, content)
+            replace_file(out / file, content)
         replace_file(out / "card.json", (_to_json(card) + "\n").encode())
         if (readme := out / "README.md").exists():
             replace_file(readme, with_figures(readme.read_text(encoding="utf-8"), card).encode())
@@ -129,7 +172,18 @@ def compare(
     Raises `UsageError` when the float model differs by more than `MUST_AGREE` in a probability, or when the
     one with the chosen `weights` loses more than `MAY_COST` of the accuracy.
     """
-    answers = {kind: interpreter(content)(images) for kind, content in exported.items()}
+    return agreement(
+        wanted, {kind: interpreter(content)(images) for kind, content in exported.items()}, labels, weights
+    )
+
+
+def agreement(
+    wanted: NDArray[np.float32],
+    answers: dict[Weights, NDArray[np.float32]],
+    labels: NDArray[np.uint8],
+    weights: Weights,
+) -> dict[str, Any]:
+    """The same of the `answers` that the LiteRT models gave; raises as `compare` does."""
     difference = float(np.abs(answers["float32"] - wanted).max())
     if difference > MUST_AGREE:
         raise UsageError(f"LiteRT and Keras differ by {difference:.4f} in a probability; nothing is exported")
@@ -151,65 +205,29 @@ def compare(
     }
 
 
-def with_figures(readme: str, card: dict[str, Any]) -> str:
-    """The model's README with the text between its two `figures` comments made anew from the card."""
-    trained = card["trained"]
-    floor = f" after a floor of {card['floor']:.4f}" if card.get("floor") else ""
-    lines = [
-        f"{card['name']} {card['version']}: {card['parameters']:,} parameters, {card['macs'] / 1e6:.1f} M"
-        f" multiply-accumulates per face, {card['size_bytes']:,} bytes with {card['weights']['type']}"
-        f" weights. Softmax temperature {card['temperature']:.4f}{floor}. Trained {trained['date']} for"
-        f" {trained['epochs']} epochs in {trained['seconds']:,} s with Keras {trained['keras']} on"
-        f" {trained['backend']}.",
-        *(
-            f"The run was planned for {change['epochs']} epochs until epoch {change['until']}."
-            for change in trained["replanned"]
-        ),
-    ]
-    return with_table(readme, card["metrics"], "the export", lines)
-
-
-def with_table(readme: str, metrics: dict[str, Any], writer: str, lines: Sequence[str] = ()) -> str:
-    """A README with the text between its two `figures` comments made anew: the headline figures of splits,
-    as a card's `metrics` has them, and then `lines`."""
-    shown = ("accuracy", "accuracy_without_duplicates", "macro_f1", "auc", "ece")
-    text = [
-        "| split | n | accuracy | without train duplicates | macro F1 | AUC | ECE |",
-        "|---|---:|---:|---:|---:|---:|---:|",
-        *(
-            f"| {name} | {m['n']:,} | " + " | ".join(percent(m.get(key)) for key in shown) + " |"
-            for name, m in metrics.items()
-        ),
-        "",
-        "Each with its 95 % bootstrap interval.",
-        *(["", *lines] if lines else []),
-    ]
-    block = f"<!-- figures: written by {writer} -->\n" + "\n".join(text) + "\n<!-- /figures -->"
-    return re.sub(r"<!-- figures.*?<!-- /figures -->", lambda _: block, readme, flags=re.DOTALL)
-
-
-def percent(figure: dict[str, float] | None) -> str:
-    """A figure with its interval, as text."""
-    return (
-        "–"
-        if figure is None
-        else f"{figure['value']:.2%} ({100 * figure['low']:.1f}–{100 * figure['high']:.1f})"
-    )
-
-
 def _figures(model: bytes, data: Dataset, split: str) -> dict[str, Any]:
     """What the card says of a split: the headline figures with their intervals."""
     rows = data.rows(split)
     if not len(rows):
         raise UsageError(f"{data.name}: no rows in {split}")
-    probabilities = interpreter(model)(data.inputs(rows))
+    return figures(interpreter(model)(data.inputs(rows)), data, rows, data.unseen_rows(split))
+
+
+def figures(
+    probabilities: NDArray[np.float32],
+    data: Dataset,
+    rows: NDArray[np.intp],
+    unseen: NDArray[np.intp],
+) -> dict[str, Any]:
+    """The headline figures of the answers (len(rows), labels) for rows of the data, of which some are
+    `unseen`: not in Training as well."""
     whole = measure(probabilities, data.labels[rows], data.label_names)
-    fresh = np.isin(rows, data.unseen_rows(split))
-    figures = {"n": whole["n"], "accuracy": whole["accuracy"]}
+    fresh = np.isin(rows, unseen)
+    told = {"n": whole["n"], "accuracy": whole["accuracy"]}
     if fresh.any():
         part = measure(probabilities[fresh], data.labels[rows][fresh], data.label_names)
-        figures |= {"n_without_duplicates": part["n"], "accuracy_without_duplicates": part["accuracy"]}
-    return figures | {"macro_f1": whole["macro"]["f1"], "auc": whole["auc"], "ece": whole["ece"]}
+        told |= {"n_without_duplicates": part["n"], "accuracy_without_duplicates": part["accuracy"]}
+    return told | {"macro_f1": whole["macro"]["f1"], "auc": whole["auc"], "ece": whole["ece"]}
 
 
 def _finished(run: Path, data: Dataset) -> dict[str, Any]:
@@ -243,6 +261,8 @@ def _load(path: Path, summary: dict[str, Any]) -> keras.Model:
         reason = str(error).partition("\n")[0]
         raise UsageError(f"{path}: cannot be read as a Keras model: {reason}") from error
     taken, given = tuple(network.input_shape[1:]), network.output_shape[-1]
+    if summary["recipe"].get("window") and len(taken) == 4:
+        taken = taken[1:]  # of windows: whether they are as long as the recipe says is seen later
     if taken != tuple(summary["input"]) or given != len(summary["labels"]):
         raise UsageError(
             f"{path}: takes {taken} and answers {given} labels; the run says {tuple(summary['input'])} and "
@@ -251,7 +271,7 @@ def _load(path: Path, summary: dict[str, Any]) -> keras.Model:
     return network
 
 
-def _predict(model: keras.Model, images: NDArray[np.float32]) -> NDArray[np.float32]:
+def predict(model: keras.Model, images: NDArray[np.float32]) -> NDArray[np.float32]:
     answers: NDArray[np.float32] = model.predict(images, batch_size=256, verbose=0)
     return answers
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from streamfer.errors import UsageError
 from streamfer.inference.litert import without_native_chatter
 
 if TYPE_CHECKING:
@@ -36,7 +37,8 @@ LEAST = 1e-4
 
 
 def served(model: keras.Model, calibration: Calibration, flip_average: bool) -> keras.Model:
-    """The network as it is served: faces to probabilities, as `probabilities` below makes them of logits.
+    """The network as it is served: faces (or of a head, windows of features) to probabilities, as
+    `probabilities` below makes them of logits.
 
     With `flip_average` the logits are the mean over the face and its mirror image.
     """
@@ -53,14 +55,28 @@ def served(model: keras.Model, calibration: Calibration, flip_average: bool) -> 
     return keras.Model(faces, ops.softmax(logits / temperature, axis=-1), name=model.name)
 
 
+def featured(encoder: keras.Model, flip_average: bool) -> keras.Model:
+    """An encoder as it is served: faces to features, with `flip_average` the mean over the face and its
+    mirror image."""
+    import keras
+    from keras import ops
+
+    faces = keras.Input(encoder.input_shape[1:], dtype="float32", name="faces")
+    features = encoder(faces, training=False)
+    if flip_average:
+        features = (features + encoder(ops.flip(faces, axis=2), training=False)) / 2
+    return keras.Model(faces, features, name=encoder.name)
+
+
 def convert(model: keras.Model, weights: Weights) -> bytes:
     """The LiteRT model of a Keras model, in inference mode.
 
     int8 is LiteRT's dynamic-range quantisation: weights per channel, activations measured as they pass.
-    float16 halves the file, and computes in float32.
+    float16 halves the file, and computes in float32. `UsageError` for a model that LiteRT does not take.
     """
     import keras
     import tensorflow as tf
+    from tensorflow.lite.python.convert_phase import ConverterError
 
     signature = [tf.TensorSpec((None, *model.input_shape[1:]), tf.float32, name="faces")]
     with tempfile.TemporaryDirectory() as folder, without_native_chatter():
@@ -73,12 +89,19 @@ def convert(model: keras.Model, weights: Weights) -> bytes:
             converter.optimizations = [tf.lite.Optimize.DEFAULT]
         if weights == "float16":
             converter.target_spec.supported_types = [tf.float16]
-        content: bytes = converter.convert()
+        try:
+            content: bytes = converter.convert()
+        except ConverterError as error:
+            last = str(error).strip().rpartition("\n")[2]
+            raise UsageError(
+                f"LiteRT does not take the network '{model.name}' (recurrent layers need unroll=True): "
+                f"{last[:200]}"
+            ) from error
         return content
 
 
 def interpreter(model: bytes) -> Predict:
-    """A LiteRT model as a function: on one thread, one image at a time, as the service runs it."""
+    """A LiteRT model as a function: on one thread, one row at a time, as the service runs it."""
     from ai_edge_litert.interpreter import Interpreter
 
     with without_native_chatter():

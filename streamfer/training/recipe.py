@@ -9,6 +9,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from streamfer.errors import UsageError
+from streamfer.types import Window
 
 
 class _Section(BaseModel):
@@ -36,6 +37,69 @@ class PlateauOptions(_Section):
 
     patience: int = Field(default=5, ge=1, description="Epochs without a new best before the rate falls.")
     factor: float = Field(default=0.5, gt=0, lt=1, description="What the rate is multiplied by.")
+
+
+class WindowOptions(_Section):
+    """What a network of windows of frames looks at: so many frames of a face, so far apart."""
+
+    frames: int = Field(ge=1, le=256, description="The newest frame and those before it.")
+    stride: int = Field(default=1, ge=1, le=64, description="Every so-manieth frame of `fps`.")
+    fps: float = Field(gt=0, le=240, description="Frames per second; others are resampled to it, by time.")
+    max_gap: float = Field(
+        default=0.5, gt=0, le=60, description="Seconds: a face unseen for longer begins a new window."
+    )
+
+    @property
+    def window(self) -> Window:
+        """The same as the service has it."""
+        return Window(self.frames, self.stride, self.fps, self.max_gap)
+
+
+class SyntheticOptions(_Section):
+    """Clips that are made of stills: one face, or a fade from one to another, in synthetic motion.
+
+    How far the motion goes is what `augment` says; there `erase` is the share of clips in which something
+    covers a square of the face for a while.
+    """
+
+    clips: int = Field(default=6000, ge=1, description="Made of Training.")
+    public_clips: int = Field(default=600, ge=1, description="Made of PublicTest.")
+    seconds: float = Field(default=3.2, gt=0, le=60, description="Of each clip.")
+    fades: float = Field(
+        default=0.6, ge=0, le=1, description="Share of clips that change to a look-alike of another class."
+    )
+    fade_seconds: tuple[float, float] = Field(
+        default=(0.1, 0.5), description="How long the change takes: the shortest and the longest."
+    )
+    interruptions: float = Field(
+        default=0.0,
+        ge=0,
+        le=10,
+        description="How often a second, on average, a look-alike of another class shows for a moment and "
+        "counts for nothing, as a mouth does that speaks.",
+    )
+    interruption_seconds: tuple[float, float] = Field(
+        default=(0.1, 0.3), description="How long such a moment lasts: the shortest and the longest."
+    )
+    hertz: float = Field(default=1.0, gt=0, description="The highest frequency of the motion.")
+    jitter: float = Field(
+        default=0.01,
+        ge=0,
+        le=0.2,
+        description="Share of the side by which a face is misplaced, frame by frame.",
+    )
+    noise: float = Field(default=4.0, ge=0, le=64, description="Of the camera, in gray levels.")
+
+    @model_validator(mode="after")
+    def _fits(self) -> Self:
+        for name in ("fade_seconds", "interruption_seconds"):
+            shortest, longest = getattr(self, name)
+            if not 0 <= shortest <= longest < self.seconds:
+                raise ValueError(
+                    f"{name} {shortest:g}, {longest:g}: expected two rising numbers from 0 up, below "
+                    f"seconds {self.seconds:g}"
+                )
+        return self
 
 
 class Recipe(_Section):
@@ -87,6 +151,23 @@ class Recipe(_Section):
         default=None,
         description="Keras file of a network: the first layers start from its, as far as they are alike.",
     )
+    train_encoder: bool = Field(
+        default=True,
+        description="Of a network of windows: false leaves the encoder as it is in `initial`, and what it "
+        "says of each frame is computed once.",
+    )
+    copies: int = Field(
+        default=0,
+        ge=0,
+        le=64,
+        description="With train_encoder: false, so many copies of each clip, altered as `augment` says.",
+    )
+    window: WindowOptions | None = Field(
+        default=None, description="Train a network of windows of frames, on sequences."
+    )
+    synthetic: SyntheticOptions | None = Field(
+        default=None, description="The sequences are made of stills by synthetic motion."
+    )
     model: dict[str, Any] = Field(default_factory=dict, description="The network's own options.")
     augment: AugmentOptions = AugmentOptions()
 
@@ -102,6 +183,13 @@ class Recipe(_Section):
             )
         if self.cooldown_epochs and not trapezoid:
             raise ValueError("cooldown_epochs belongs to schedule: trapezoid")
+        if self.window is None and (self.synthetic is not None or not self.train_encoder):
+            key = "synthetic" if self.synthetic is not None else "train_encoder"
+            raise ValueError(f"{key} belongs to networks of windows of frames; set window: {{frames: …}}")
+        if self.copies and (self.train_encoder or self.synthetic is not None):
+            raise ValueError("copies are made of real clips for a frozen encoder: train_encoder: false")
+        if not self.train_encoder and self.initial is None:
+            raise ValueError("train_encoder: false needs initial, the model that the encoder is taken from")
         return self
 
 

@@ -177,7 +177,7 @@ class RunFolder:
             "recipe": recipe.model_dump(mode="json", exclude={"plugins"}),
             "labels": list(data.label_names),
             "input": list(data.images.shape[1:]),
-            "data": {"name": data.name, "rows": len(data), "sha256": data.sha256},
+            "data": {"name": data.name, "rows": len(data), "sha256": data.sha256, **_mapped(data)},
             "history": self.history(),
             "trained": {
                 "date": datetime.now(UTC).date().isoformat(),
@@ -207,6 +207,12 @@ class RunFolder:
 
 def _dump(path: Path, content: dict[str, Any]) -> None:
     path.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
+
+
+def _mapped(data: Dataset) -> dict[str, Any]:
+    """The table by which classes of the source were renamed or left out, if there was one."""
+    table = data.about.get("map")
+    return {"map": table} if table else {}
 
 
 def _version(name: str) -> str | None:

@@ -11,9 +11,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from streamfer.errors import UsageError
+from streamfer.inference.answering import answering
 from streamfer.inference.card import ModelCard, ModelFile
-from streamfer.inference.described import ServedCard, find
-from streamfer.plugins import ComponentSpec, Registry, build
+from streamfer.inference.described import ServedCard, find, with_mode
+from streamfer.plugins import ComponentSpec, Registry
 from streamfer.types import CropSpec
 
 
@@ -42,8 +43,10 @@ class Served:
 
     @property
     def title(self) -> str:
-        """Its name, and the version of its model: "cnn 1.1.0"."""
-        return f"{self.spec.name} {self.card.version}" if self.card else self.spec.name
+        """Its name, with its mode if it was asked for one, and the version of its model: "cnn 1.1.0"."""
+        mode = self.spec.options.get("mode")
+        name = f"{self.spec.name}:{mode}" if mode else self.spec.name
+        return f"{name} {self.card.version}" if self.card else name
 
     @property
     def facts(self) -> Mapping[str, Any]:
@@ -61,8 +64,9 @@ class Served:
     @property
     def size_bytes(self) -> int | None:
         """The size of its model's file, or of those of its members; None without cards."""
-        files = [one and one.file for one in self.members] or [self.file]
-        return None if None in files else sum(one.path.stat().st_size for one in files if one)
+        cards = self.members or (ServedCard(self.card, self.file) if self.card and self.file else None,)
+        files = [file for one in cards if one for file in one.files]
+        return None if None in cards else sum(file.path.stat().st_size for file in files)
 
     @property
     def model(self) -> dict[str, Any] | None:
@@ -97,12 +101,14 @@ def open_classifier(
 ) -> Served:
     """A classifier, installed or of the local files `plugins`, built.
 
-    `model` and `runtime` are options of `streamfer.api.ServedModel`, None for their defaults. `members` are
-    those of a classifier that combines, as in a configuration: names, or mappings with `name`, `weight` and
-    the member's options (None: its own). Further options are the classifier's.
+    `name` may have a mode behind a colon, "cnn_lstm:frames". `model` and `runtime` are options of
+    `streamfer.api.ServedModel`, None for their defaults. `members` are those of a classifier that combines,
+    as in a configuration: names, or mappings with `name`, `weight` and the member's options (None: its own).
+    Further options are the classifier's.
     `UsageError` for a name that is not there and for options that it does not have, `StartError` for a model
     that is not there or cannot run.
     """
+    name, mode = with_mode(name)
     registry = Registry.discover(plugins)
     component = registry.get("classifier", name).component
     chosen: dict[str, Any] = {key: value for key, value in (("model", model), ("runtime", runtime)) if value}
@@ -112,9 +118,9 @@ def open_classifier(
         if not component.combines:
             raise UsageError(f"classifier '{name}' answers by itself: it takes no members")
         chosen["members"] = [one if isinstance(one, str) else dict(one) for one in members]
-    found = find(registry, name, {**chosen, **options})
+    found = find(registry, name, {**chosen, **mode, **options})
     crop, *more = found.crops
-    predict = build(found.spec).predict
+    predict = answering(found.spec).predict
     if component.combines:
         return Served(found.spec, crop, found.labels, predict, more_crops=tuple(more), members=found.models)
     (served,) = found.models

@@ -15,7 +15,8 @@ import msgspec
 import numpy as np
 
 from streamfer.errors import StartError
-from streamfer.plugins import ComponentSpec, build
+from streamfer.inference.answering import answering
+from streamfer.plugins import ComponentSpec
 from streamfer.types import CropSpec
 
 BATCHES = (1, 8)
@@ -69,7 +70,7 @@ def ms_per_face(spec: ComponentSpec, *crops: CropSpec) -> dict[str, Any]:
 def main() -> None:
     """Measure what standard input asks for; the answer is the last line of standard output."""
     request = msgspec.json.decode(sys.stdin.buffer.read(), type=_Request)
-    classifier = build(request.spec)
+    classifier = answering(request.spec)
     answer: dict[str, Any] = {}
     random = np.random.default_rng(0)
     used, passed = time.process_time(), time.perf_counter()

@@ -11,6 +11,7 @@ import pytest
 from numpy.typing import NDArray
 
 from streamfer.data import sample_clip
+from streamfer.inference.answering import answering
 from streamfer.inference.described import find
 from streamfer.plugins import Registered, Registry, build, option_keys, spec_of
 from streamfer.testing import (
@@ -19,6 +20,7 @@ from streamfer.testing import (
     check_network,
     check_sink,
     check_source,
+    check_temporal_classifier,
     check_tracker,
 )
 
@@ -53,12 +55,38 @@ def test_nothing_of_ours_is_broken() -> None:
 @of_kind("classifier")
 def test_classifier(component: Registered) -> None:
     described = find(REGISTRY, component.name)
-    check_classifier(lambda: build(described.spec), described.crops, described.labels)
+    check_classifier(lambda: answering(described.spec), described.crops, described.labels)
 
 
 @pytest.mark.parametrize("component", [one for one in OURS if one.network], ids=lambda one: one.name)
 def test_network(component: Registered) -> None:
     check_network(component)
+
+
+OF_FRAMES = [one for one in OURS if one.component.network and "frames" in one.component.network.modes]
+
+
+@pytest.mark.parametrize("component", OF_FRAMES, ids=lambda one: one.name)
+def test_network_of_frames(component: Registered) -> None:
+    """Its other mode is its default, and checked above; the shape is a small one."""
+    check_network(component, mode="frames", frames=4, widths=(8, 16), units=8)
+
+
+@pytest.mark.parametrize("component", OF_FRAMES, ids=lambda one: one.name)
+def test_what_is_shipped_for_frames(component: Registered) -> None:
+    described = find(REGISTRY, component.name, {"mode": "frames"})
+    window = described.spec.window
+    assert window is not None
+    check_temporal_classifier(lambda: build(described.spec), described.crops[0], described.labels, window)
+    check_classifier(lambda: answering(described.spec), described.crops, described.labels)
+
+
+def test_the_temporal_example() -> None:
+    registry = Registry.discover([Path(__file__).parents[2] / "examples" / "changing.py"])
+    described = find(registry, "changing")
+    window = described.spec.window
+    assert window is not None
+    check_temporal_classifier(lambda: build(described.spec), described.crops[0], described.labels, window)
 
 
 @of_kind("detector")

@@ -24,7 +24,7 @@ from grafana_foundation_sdk.models.dashboard import Dashboard
 from deploy.grafana.builder import page, queries, style
 from deploy.grafana.builder.__main__ import FOLDER, files
 from streamfer.exposition import LIVE_STATES
-from streamfer.types import LABELS, FaceStatus
+from streamfer.types import LABELS, FoundStatus
 from tests import live, prometheus, rtsp
 from tests.prometheus import Prometheus
 from tests.service import ROOT, SAMPLE, Run, repeated, wait_until
@@ -168,7 +168,7 @@ def test_links_lead_to_pages_and_fill_their_variables(uid: str) -> None:
 
 def test_colours_know_every_value() -> None:
     assert list(style.LABELS) == list(LABELS)
-    assert set(style.STATUS) == set(get_args(FaceStatus))
+    assert set(style.STATUS) == set(get_args(FoundStatus))
     assert sorted(queries.STATES) == sorted(LIVE_STATES)
     assert [style.STATES[code][0] for code in range(1, 6)] == list(queries.STATES)
     assert style.STATES[queries.NO_PROCESS][0] == "no process"

@@ -11,15 +11,20 @@ import subprocess
 import sys
 from pathlib import Path
 
+import av
+import numpy as np
 import pytest
 from pydantic import BaseModel
 
 from streamfer.plugins import SERVICE_KEYS
-from tests.service import ROOT, SAMPLE, lines, streamfer
+from tests.clips import make_clip
+from tests.service import ROOT, SAMPLE, lines, streamfer, with_path
 
 EXAMPLE = ROOT / "examples" / "streamfer-example"
 PRIOR = ROOT / "examples" / "prior.py"
 NETWORK = ROOT / "examples" / "network.py"
+CHANGING = ROOT / "examples" / "changing.py"
+FRAMES = ROOT / "examples" / "frames.py"
 CARD = ROOT / "plugins" / "streamfer_classifiers" / "cnn" / "card.json"
 DOCS = (ROOT / "docs" / "config.md", ROOT / "docs" / "plugins.md", EXAMPLE / "README.md")
 
@@ -44,7 +49,7 @@ def installed(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
         [*pip, "--target", str(target), str(source)], capture_output=True, text=True, timeout=120, check=False
     )
     assert done.returncode == 0, done.stderr
-    return {"PYTHONPATH": os.pathsep.join([str(target), os.environ.get("PYTHONPATH", "")])}
+    return with_path(target)
 
 
 @pytest.fixture
@@ -53,7 +58,7 @@ def folder(tmp_path: Path) -> Path:
     (tmp_path / "recordings").mkdir()
     for name in ("clip.mp4", "door.mkv", "recordings/monday.mp4", "recordings/tuesday.mp4"):
         shutil.copy(SAMPLE, tmp_path / name)
-    for plugin in (PRIOR, NETWORK):
+    for plugin in (PRIOR, NETWORK, CHANGING, FRAMES):
         shutil.copy(plugin, tmp_path)
     for model in ("tiny", "mine"):
         (tmp_path / "models" / model).mkdir(parents=True)
@@ -160,6 +165,38 @@ def test_a_single_file_is_listed_and_checked(folder: Path) -> None:
     assert '"classifier.prior"' in streamfer("schema", "--plugin", folder / "prior.py").stdout
 
 
+def test_the_temporal_example_sees_a_face_become_brighter_and_darker(folder: Path) -> None:
+    """With the configuration that the docs show, over two seconds of more light and two of less."""
+    (block,) = (block for _, block in YAML if "changing.py" in block)
+    with av.open(str(SAMPLE)) as container:
+        sample = [frame.to_ndarray(format="rgb24") for frame in container.decode(video=0)]
+    still = sample[len(sample) // 4].astype(float)
+    light = [*np.linspace(0.4, 1, 30), *np.linspace(1, 0.4, 30)]
+    size = (still.shape[1], still.shape[0])
+    lit = [(still * one).astype(np.uint8) for one in light]
+    make_clip(folder / "clip.mp4", frames=lit, size=size, fps=15)
+    (folder / "config.yaml").write_text(block)
+    done = streamfer("run", "config.yaml", cwd=folder)
+    assert done.returncode == 0, done.stderr
+    told: dict[tuple[str, int], str] = {}
+    places = {"changing": 8, "sooner": 4}
+    for line in lines(folder / "out" / "results.jsonl"):
+        frames, filled = places[line["classifier"]], line["seq"] // 2 + 1  # every second of 15 per second
+        assert len(line["faces"]) == 2, "both are there in every frame"
+        for face in line["faces"]:
+            window = face["window"]
+            assert (window["frames"], window["filled"]) == (frames, min(frames, filled))
+            assert face["status"] == ("ok" if filled >= frames else "warming")
+            key = (line["classifier"], face["track"])
+            told[key] = told.get(key, "") + face["label"][0]
+    assert set(told) == {(name, track) for name in places for track in (1, 2)}
+    for key, labels in told.items():
+        turned = labels.index("d")
+        assert labels == turned * "b" + (60 - turned) * "d", key
+        assert 30 < turned < 46, "within a window of the turn, which is at the 30th frame"
+    assert told["sooner", 1].index("d") < told["changing", 1].index("d")
+
+
 def test_a_broken_single_file_is_listed_with_its_cause(folder: Path) -> None:
     broken = folder / "broken.py"
     broken.write_text("import no_such_library\n")
@@ -229,6 +266,8 @@ def test_code_in_the_docs_is_that_of_the_examples() -> None:
     files = [
         PRIOR,
         NETWORK,
+        CHANGING,
+        FRAMES,
         EXAMPLE / "pyproject.toml",
         EXAMPLE / "tests" / "test_example.py",
         *(EXAMPLE / "src").rglob("*.py"),
@@ -257,7 +296,8 @@ def test_the_docs_name_every_key_and_its_default() -> None:
     for heading, section in sections.items():
         part = re.search(rf"^## {heading}\n(.*?)^## ", text, re.DOTALL | re.MULTILINE)
         assert part, heading
-        table = dict(re.findall(r"^\| `(\w+)` \|(.*?)\|", part[1], re.MULTILINE))
+        of_section, _, _ = part[1].partition("\n### ")
+        table = dict(re.findall(r"^\| `(\w+)` \|(.*?)\|", of_section, re.MULTILINE))
         assert set(table) == {info.alias or name for name, info in section.model_fields.items()}, heading
         for name, info in section.model_fields.items():
             default = table[info.alias or name].strip(" `")
@@ -269,6 +309,25 @@ def test_the_docs_name_every_key_and_its_default() -> None:
                 assert default == f"{info.default:g}", f"{heading}.{name}"
             elif info.default is not None:
                 assert default == info.default, f"{heading}.{name}"
+
+
+def test_the_docs_name_every_key_of_windows_and_of_smoothing_and_its_default() -> None:
+    from streamfer import smoothing
+    from streamfer.api import WindowOptions
+
+    text = (ROOT / "docs" / "config.md").read_text("utf-8")
+    windows = re.findall(r"^\| `window\.(\w+)` \|(.*?)\|", text, re.MULTILINE)
+    assert windows == [(name, " what it declares ") for name in WindowOptions.model_fields]
+    (part,) = re.findall(r"^\| method \|.*?\n\n", text, re.DOTALL | re.MULTILINE)
+    told: dict[str, dict[str, float]] = {}
+    for method, option, default in re.findall(r"^\| (.*?)\| `(\w+)` \| (.*?) \|", part, re.MULTILINE):
+        told.setdefault(method.strip("` ") or list(told)[-1], {})[option] = float(default)
+    everywhere = told.pop("all")
+    assert tuple(told) == smoothing.METHODS
+    for method, options in told.items():
+        chosen = smoothing.smoothing(method)
+        assert chosen is not None
+        assert {"method": method, **options, **everywhere} == chosen.model_dump()
 
 
 def test_the_docs_name_every_key_that_is_taken() -> None:

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from streamfer.types import LABELS
-from tests.service import SAMPLE, streamfer
+from tests.service import SAMPLE, streamfer, with_path
 from tests.training import faces, write_recipe
 
 pytest.importorskip("tensorflow", reason="needs streamfer[train]")
@@ -139,7 +139,5 @@ def test_bad_input_is_one_line_and_status_2(folder: Path, arguments: list[str], 
 def test_without_the_extra_its_name_is_said(folder: Path, tmp_path: Path) -> None:
     """A module that cannot be imported stands before the real one, as if Keras were not installed."""
     (tmp_path / "keras.py").write_text("raise ModuleNotFoundError('No module named keras', name='keras')\n")
-    done = streamfer(
-        "train", "tiny.yaml", "--data", "bars.npz", cwd=folder, env={"PYTHONPATH": str(tmp_path)}
-    )
+    done = streamfer("train", "tiny.yaml", "--data", "bars.npz", cwd=folder, env=with_path(tmp_path))
     assert (done.returncode, done.stderr) == (2, "train needs keras: pip install 'streamfer[train]'\n")

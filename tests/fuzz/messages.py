@@ -47,7 +47,11 @@ class _Builder:
     def struct(self, kind: type[msgspec.Struct]) -> Any:
         info = inspect.type_info(kind)
         assert isinstance(info, inspect.StructType)
-        return kind(**{field.name: self._field(field) for field in info.fields})
+        return kind(**{field.name: self._field(field) for field in info.fields if not self._left_out(field)})
+
+    def _left_out(self, field: inspect.Field) -> bool:
+        """Fields that may be absent are, half of the time."""
+        return field.default is msgspec.UNSET and self._rng.random() < 0.5
 
     def _field(self, field: inspect.Field) -> Any:
         if field.name in self._given and self._rng.random() >= self._absurd / 4:
@@ -121,16 +125,16 @@ def broken(rng: random.Random, payloads: list[bytes]) -> bytes:
         return payload[:at] + b"\xdd" + (2**17).to_bytes(4, "big") + rng.choice((b"\x90", b"\xc0")) * 2**17
     if kind == 8:  # another value in place of one
         values = msgspec.msgpack.decode(payload)
-        if isinstance(values, list):
+        if isinstance(values, list | dict) and values:
             _replace(rng, values)
         return msgspec.msgpack.encode(values)
     return rng.randbytes(rng.randrange(400))
 
 
-def _replace(rng: random.Random, values: list[Any]) -> None:
-    index = rng.randrange(len(values))
+def _replace(rng: random.Random, values: list[Any] | dict[Any, Any]) -> None:
+    index: Any = rng.choice(list(values) if isinstance(values, dict) else range(len(values)))
     inner = values[index]
-    if isinstance(inner, list) and inner and rng.random() < 0.7:
+    if isinstance(inner, list | dict) and inner and rng.random() < 0.7:
         _replace(rng, inner)
         return
     strange: tuple[Any, ...] = (
@@ -146,4 +150,7 @@ def _replace(rng: random.Random, values: list[Any]) -> None:
     )
     values[index] = rng.choice(strange)
     if rng.random() < 0.2:
-        values.append(rng.choice(strange))
+        if isinstance(values, dict):
+            del values[index]
+        else:
+            values.append(rng.choice(strange))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import math
 import os
 import random
 import signal
@@ -16,21 +17,30 @@ from pathlib import Path
 from typing import IO, Any, get_args
 
 import msgspec
+import numpy as np
 import pytest
 
 from streamfer import wire
+from streamfer.inference.answering import answering
+from streamfer.inference.described import find
 from streamfer.picture import i420_size, view_i420
+from streamfer.plugins import Registry
 from streamfer.shm import Ring, RingReader
 from streamfer.transport import Sockets, try_send
-from tests.fuzz.messages import ABSURD_INTEGERS, KINDS, broken, message
+from streamfer.types import Face, WindowState
+from tests.fuzz.messages import ABSURD_INTEGERS, ABSURD_NUMBERS, KINDS, broken, message
 from tests.fuzz.mutations import cases
 from tests.service import SAMPLE, Run, assert_complete, lines, repeated, streamfer, wait_until
+from tests.temporal import write_plugin
 
 DECODERS: list[tuple[Callable[[bytes], Any], Any]] = [
     (wire.decode_data, wire.Data),
     (wire.decode_from_worker, wire.FromWorker),
     (wire.decode_to_worker, wire.ToWorker),
 ]
+
+TIMES = [one for one in ABSURD_NUMBERS if math.isfinite(one)]
+"""In seconds, as far as a message may hold them."""
 
 
 def valid(rng: random.Random, of_each: int = 20) -> list[bytes]:
@@ -151,11 +161,13 @@ def attacked(
 ) -> Iterator[tuple[Run, Drained, Attacker, Callable[[], float]]]:
     """A service on a recording of `times` 250 frames, an attacker, and the count of bad messages."""
     clip = repeated(SAMPLE, times, base / "clip.mp4")
+    write_plugin(base)
     with socketlib.create_server(("127.0.0.1", 0)) as server:
         port = server.getsockname()[1]
     config = base / "config.yaml"
     config.write_text(
-        f"version: 1\nstreams: {{lobby: {{path: {clip}}}}}\nclassifiers: [cnn]\n"
+        f"version: 1\nstreams: {{lobby: {{path: {clip}}}}}\nplugins: [temporal.py]\n"
+        "classifiers: [cnn, {name: memory, smoothing: hmm}]\n"
         "sinks: [{name: jsonl, path: results.jsonl}, {name: sqlite, path: results.db}]\n"
         f"metrics: {{listen: '127.0.0.1:{port}'}}\n"
     )
@@ -173,7 +185,7 @@ def attacked(
         assert run.process.stderr is not None
         printed = Drained(run.process.stderr)
         (runtime,) = wait_until(lambda: list(base.glob("streamfer-*")), "the runtime directory")
-        wait_until(lambda: len([one for one in runtime.iterdir() if one.is_socket()]) == 5, "all sockets")
+        wait_until(lambda: len([one for one in runtime.iterdir() if one.is_socket()]) == 6, "all sockets")
         wait_until(lambda: (base / "results.jsonl").exists() and lines(base / "results.jsonl"), "a result")
         attacker = Attacker(runtime, seed, lambda: run.process.poll() is not None)
         try:
@@ -225,7 +237,12 @@ def test_a_service_goes_on_under_broken_messages(base: Path) -> None:
         "metrics=false",
     )
     assert done.returncode == 0, done.stderr
-    assert lines(base / "results.jsonl") == lines(base / "undisturbed" / "results.jsonl")
+    for classifier in ("cnn", "memory"):
+        disturbed, undisturbed = (
+            [line for line in lines(folder / "results.jsonl") if line["classifier"] == classifier]
+            for folder in (base, base / "undisturbed")
+        )
+        assert disturbed == undisturbed
 
 
 def test_absurd_values_of_known_streams_kill_nobody(base: Path) -> None:
@@ -235,8 +252,9 @@ def test_absurd_values_of_known_streams_kill_nobody(base: Path) -> None:
         before = run.workers()
         ring = Ring(64, 48, 2)
         slot = ring.write(0, view_i420(bytes(i420_size(64, 48)), 64, 48, full_range=False))
-        known = {"stream": "lobby", "classifier": "cnn", "slot": slot, "ring": slot.ring, "nonce": slot.nonce}
-        for _ in range(cases(30, 300)):
+        known = {"stream": "lobby", "slot": slot, "ring": slot.ring, "nonce": slot.nonce}
+        for number in range(cases(30, 300)):
+            known["classifier"] = ("cnn", "memory")[number % 2]
             for kind in (*get_args(wire.Data), wire.Log, wire.Lease, wire.Condition):
                 absurd = message(rng, kind, absurd=0.3, **known)
                 attacker.data(wire.encode(absurd))
@@ -281,6 +299,74 @@ def test_boxes_are_numbers() -> None:
         face = wire.FoundFace(1, (1.0, 2.0, number, 4.0), 0.9, "small")
         with pytest.raises(wire.WireError, match="Expected `float`"):
             wire.decode_data(wire.encode(wire.Found(frame, [face])))
+
+
+def face(**changes: Any) -> dict[str, Any]:
+    """A face in the results of a temporal classifier whose answers are smoothed, as it is sent."""
+    answer = {"label": "happy", "confidence": 0.5, "probabilities": {"happy": 0.5, "sad": 0.5}}
+    window = {"frames": 6, "filled": 2, "span_ms": 80.0}
+    whole = {"track": 1, "box": [1.0, 2.0, 3.0, 4.0], "score": 0.9, "status": "warming", **answer}
+    return {**whole, "window": window, "raw": answer, **changes}
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"status": "cold"},
+        {"window": None},
+        {"window": []},
+        {"window": {"frames": 6, "filled": 2}},
+        {"window": {"frames": -1, "filled": 2, "span_ms": 80.0}},
+        {"window": {"frames": 6, "filled": 2**54, "span_ms": 80.0}},
+        {"window": {"frames": 6, "filled": 1.5, "span_ms": 80.0}},
+        {"window": {"frames": 6, "filled": 2, "span_ms": float("inf")}},
+        {"raw": None},
+        {"raw": {}},
+        {"raw": {"label": None, "confidence": 0.5, "probabilities": {}}},
+        {"raw": {"label": "happy", "confidence": float("nan"), "probabilities": {}}},
+        {"raw": {"label": "happy", "confidence": 0.5, "probabilities": None}},
+        {"raw": {"label": "happy", "confidence": 0.5, "probabilities": {"happy": float("inf")}}},
+        {"probabilities": {"happy": float("nan")}},
+    ],
+    ids=str,
+)
+def test_windows_and_raw_answers_are_what_they_should_be(changes: dict[str, Any]) -> None:
+    frame = message(random.Random(7), wire.Frame, stream="lobby")
+
+    def sent(one: dict[str, Any]) -> bytes:
+        scored = msgspec.msgpack.decode(wire.encode(wire.Scored(frame, "memory", [])))
+        scored[3] = [one]
+        return msgspec.msgpack.encode(scored)
+
+    whole = wire.decode_data(sent(face()))
+    assert isinstance(whole, wire.Scored)
+    assert whole.faces == [msgspec.convert(face(), Face)]
+    with pytest.raises(wire.WireError, match=r"Expected|missing required|Invalid enum"):
+        wire.decode_data(sent(face(**changes)))
+
+
+def test_a_face_is_not_found_warming() -> None:
+    """That is the classifier's to say."""
+    frame = message(random.Random(7), wire.Frame, stream="lobby")
+    found = wire.Found(frame, [wire.FoundFace(1, (1.0, 2.0, 3.0, 4.0), 0.9, "warming")])  # type: ignore[arg-type]
+    with pytest.raises(wire.WireError, match="Invalid enum value 'warming'"):
+        wire.decode_data(wire.encode(found))
+
+
+def test_whatever_faces_and_times_come_a_temporal_classifier_answers(base: Path) -> None:
+    """Repeated and absurd tracks, and times that no clock has."""
+    memory = answering(find(Registry.discover([write_plugin(base)]), "memory").spec)
+    rng = random.Random(9)
+    for _ in range(cases(1_000, 20_000)):
+        seconds = rng.choice((*TIMES, rng.uniform(0, 9)))
+        tracks = [rng.choice((0, 1, 7, 2**53)) for _ in range(rng.randint(1, 4))]
+        crops = np.frombuffer(rng.randbytes(len(tracks) * 48 * 48), np.uint8).reshape(-1, 48, 48, 1)
+        rows, states = memory.follow("lobby", seconds, tracks, [crops])
+        assert rows.shape == (len(tracks), 2)
+        assert np.abs(rows.sum(axis=1) - 1).max() < 1e-3
+        assert states is not None
+        for state in states:
+            msgspec.convert(msgspec.to_builtins(state), WindowState)
 
 
 def test_an_error_does_not_quote_the_message() -> None:

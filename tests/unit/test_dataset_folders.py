@@ -273,7 +273,7 @@ def test_bad_folders_are_one_line(tmp_path: Path) -> None:
     (tmp_path / "lacking" / "train" / "fear").mkdir()
     for name, complaint in (
         ("absent", "no such file or folder"),
-        ("empty", "no pictures; expected folders of classes such as happy/, or train/happy/"),
+        ("empty", "no pictures or clips; expected folders of classes such as happy/, or train/happy/"),
         ("hollow", "no pictures"),
         ("loose", "loose/1.png: lies in no class folder and its name does not tell the expression"),
         (

@@ -180,6 +180,7 @@ def test_a_mapping_names_unknown_classes_or_leaves_them_out(tmp_path: Path) -> N
     data = import_sources([path], Options(names={"joy": "happiness", "bored": "drop"})).data
     assert data.label_names == ("angry", "disgust", "fear", "happy", "sad", "surprise")
     assert data.labels.tolist() == [0, 1, 2, 3, 4, 5] * 2
+    assert data.about["map"] == {"joy": "happiness", "bored": "drop"}
     assert np.array_equal(data.images, each_class().images[[0, 1, 2, 3, 4, 5, 7, 8, 9, 10, 11, 12]])
     with pytest.raises(UsageError, match=r"--map Joy=glad: expected one of angry, .*, contempt, or drop"):
         import_sources([path], Options(names={"Joy": "glad", "bored": "drop"}))

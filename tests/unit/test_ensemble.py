@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from streamfer import wire
 from streamfer.api import Classifier
 from streamfer.errors import StartError, UsageError
+from streamfer.inference.answering import answering
 from streamfer.inference.described import Described, find
 from streamfer.plugins import ComponentSpec, Registry, build, spec_of
 from streamfer.testing import check_classifier
@@ -41,8 +42,7 @@ def described(registry: Registry, *members: Any, **options: Any) -> Described:
 
 
 def answer(found: Described, crops: Crops) -> NDArray[np.float32]:
-    ensemble: Classifier = build(found.spec)
-    return ensemble.predict(*(crops[spec] for spec in found.crops))
+    return answering(found.spec).predict(*(crops[spec] for spec in found.crops))
 
 
 def alone(registry: Registry, name: str, crops: Crops, **options: Any) -> NDArray[np.float32]:
@@ -98,7 +98,7 @@ def test_the_temperature_is_that_of_a_softmax(registry: Registry, crops: Crops, 
 def test_it_keeps_the_contract_of_classifiers(registry: Registry, tmp_path: Path) -> None:
     copy = {"name": "cnn", "weight": 2, "model": str(shipped_cnn(tmp_path / "copy"))}
     for found in (described(registry, *RULES, temperature=0.7), described(registry, "cnn", copy)):
-        check_classifier(lambda found=found: build(found.spec), found.crops, found.labels)  # type: ignore[misc]
+        check_classifier(lambda found=found: answering(found.spec), found.crops, found.labels)  # type: ignore[misc]
 
 
 def test_the_contract_notices_a_face_that_depends_on_its_neighbours(registry: Registry) -> None:
@@ -106,7 +106,7 @@ def test_the_contract_notices_a_face_that_depends_on_its_neighbours(registry: Re
 
     class Shifted:
         def __init__(self) -> None:
-            self._ensemble = build(found.spec)
+            self._ensemble = answering(found.spec)
 
         def predict(self, first: NDArray[np.uint8], *others: NDArray[np.uint8]) -> NDArray[np.float32]:
             answer: NDArray[np.float32] = self._ensemble.predict(first, *(np.roll(x, 1, 0) for x in others))
@@ -125,7 +125,7 @@ def test_its_spec_travels_as_json(registry: Registry, crops: Crops) -> None:
         "members": [{"name": "gray", "weight": 1.0}, {"name": "small", "weight": 3.0, "bias": 0.1}],
         "temperature": 0.8,
     }
-    rebuilt: Classifier = build(again)
+    rebuilt = answering(again)
     assert np.array_equal(rebuilt.predict(*(crops[spec] for spec in found.crops)), answer(found, crops))
 
 
@@ -178,7 +178,7 @@ def test_a_model_that_is_not_there_is_told_with_its_member(registry: Registry, t
 def test_an_answer_that_does_not_fit_the_labels_stops_the_start(registry: Registry) -> None:
     found = described(registry, "gray", "wrong")
     with pytest.raises(StartError, match=r"'wrong' .* gave the shape \(1, 3\), expected \(1, 2\)"):
-        build(found.spec)
+        answering(found.spec)
 
 
 def test_it_cannot_be_built_without_its_members(registry: Registry) -> None:

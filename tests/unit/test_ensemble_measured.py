@@ -179,7 +179,7 @@ def test_a_members_card_that_changes_is_seen(pair: str, small: Path) -> None:
 
 
 def test_by_the_commands(pair: str, tmp_path: Path) -> None:
-    env = {"PYTHONPATH": str(tmp_path), "COLUMNS": "300"}
+    env = {**service.with_path(tmp_path), "COLUMNS": "300"}
     done = service.streamfer("predict", PORTRAIT, "-c", pair, "--json", env=env)
     (face,) = json.loads(done.stdout)["faces"]
     assert face["probabilities"] == streamfer.predict(PORTRAIT, classifier=pair)[0].probabilities

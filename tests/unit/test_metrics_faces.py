@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from prometheus_client import REGISTRY
 
+from streamfer import metrics
 from streamfer.stages import agreement, flicker
 from streamfer.stages.agreement import Agreement
 from streamfer.stages.flicker import LONGEST_GAP, Flicker
@@ -53,7 +54,7 @@ def test_flicker(steps: list[tuple[int, dict[int, str | None], bool, bool]]) -> 
     """Each step: eighths of a second since the last, the faces, whether the time is known, whether it is a
     discontinuity."""
     name, now = stream(), 0.0
-    flickering = Flicker(name, "cnn")
+    flickering = Flicker(metrics.label_changes, metrics.track_seconds, name, "cnn")
     lives: dict[tuple[int, int], list[tuple[float, str]]] = {}  # of each track since the last discontinuity
     turn = 0
     for step, frame, known, broken in steps:
@@ -77,7 +78,7 @@ def test_flicker(steps: list[tuple[int, dict[int, str | None], bool, bool]]) -> 
 
 def test_flicker_remembers_the_tracks_of_now_and_no_more() -> None:
     name = stream()
-    flickering = Flicker(name, "cnn")
+    flickering = Flicker(metrics.label_changes, metrics.track_seconds, name, "cnn")
     for track in range(1000):
         flickering.update(track / 100, made({track: "sad"}))
         assert len(flickering._last) <= flicker.REMEMBERED
@@ -88,7 +89,7 @@ def test_flicker_remembers_the_tracks_of_now_and_no_more() -> None:
 
 def test_a_long_absence_is_not_time_that_a_face_was_followed() -> None:
     name = stream()
-    flickering = Flicker(name, "cnn")
+    flickering = Flicker(metrics.label_changes, metrics.track_seconds, name, "cnn")
     for seconds, label in ((0.0, "sad"), (LONGEST_GAP, "sad"), (2.5 * LONGEST_GAP, "happy")):
         flickering.update(seconds, made({1: label}))
     assert value("streamfer_track_seconds_total", name, "cnn") == LONGEST_GAP

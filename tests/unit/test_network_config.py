@@ -13,7 +13,7 @@ from streamfer.inference.card import locate
 from streamfer.plugins import Registry
 from streamfer.types import LABELS, CropSpec
 from tests.networks import FOUR, write_card
-from tests.service import streamfer
+from tests.service import streamfer, with_path
 
 SHIPPED = "streamfer_classifiers.cnn:card.json"
 PLUGIN = """
@@ -169,7 +169,7 @@ def test_doctor_tells_a_plugin_with_a_bad_card(folder: Path) -> None:
     write_card(package / "card.json")
     (info / "METADATA").write_text("Metadata-Version: 2.1\nName: broken-net\nVersion: 1.0\n")
     (info / "entry_points.txt").write_text("[streamfer]\nbroken = broken_net\n")
-    done = streamfer("doctor", env={"PYTHONPATH": str(site), "COLUMNS": "300"})
+    done = streamfer("doctor", env={**with_path(site), "COLUMNS": "300"})
     assert done.returncode == 0, done.stderr
     (line,) = (line for line in done.stdout.splitlines() if "bare:" in line)
     assert "note" in line and "small.tflite: the model cannot be read: No such file or directory" in line

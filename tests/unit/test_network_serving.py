@@ -107,7 +107,7 @@ def test_tensorflow_traces_once_whatever_number_of_faces(gray: Path) -> None:
     crops = example_crops(GRAY)
     for number in (1, 2, 3, 9):
         served.predict(crops[:number])
-    assert served._model._answer.experimental_get_tracing_count() == 1  # type: ignore[attr-defined]
+    assert served._first._answer.experimental_get_tracing_count() == 1  # type: ignore[attr-defined]
 
 
 def test_a_package_names_a_card() -> None:

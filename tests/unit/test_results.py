@@ -17,7 +17,7 @@ from streamfer.results import schema
 from streamfer.sinks import JsonlOptions, SqliteOptions
 from streamfer.sinks.jsonl import JsonlSink
 from streamfer.sinks.sqlite import SqliteSink
-from streamfer.types import LABELS, Face, Result
+from streamfer.types import LABELS, Answer, Face, Result, WindowState
 
 DOCS = Path(__file__).parents[2] / "docs" / "results.md"
 TEXT = DOCS.read_text(encoding="utf-8")
@@ -58,7 +58,10 @@ def test_schema_and_types_have_the_same_fields() -> None:
     line, face = schema(), schema()["properties"]["faces"]["items"]
     assert list(line["properties"]) == list(Result.__struct_fields__)
     assert list(face["properties"]) == list(Face.__struct_fields__)
-    assert face["required"] == list(Face.__struct_fields__)
+    assert face["required"] == [one for one in Face.__struct_fields__ if one not in ("window", "raw")]
+    for name, kind in (("window", WindowState), ("raw", Answer)):
+        part = face["properties"][name]
+        assert list(part["properties"]) == part["required"] == list(kind.__struct_fields__)
     assert line["required"] == [
         one for one in Result.__struct_fields__ if one not in ("discontinuity", "dropped")
     ]

@@ -15,7 +15,6 @@ import pytest
 from streamfer.api import Position, StreamPlan
 from streamfer.sinks import SqliteOptions, pruning
 from streamfer.sinks import sqlite as sqlite_module
-from streamfer.sinks.database import PRUNED, SCHEMA
 from streamfer.sinks.sqlite import SqliteSink
 from streamfer.types import LABELS, Face, Result
 
@@ -161,52 +160,6 @@ def test_space_is_given_back(tmp_path: Path) -> None:
     sink.close()
     assert before > 4_000_000 and path.stat().st_size <= 1_000_000
     assert ask(path, "PRAGMA integrity_check") == [("ok",)]
-
-
-# ---- versions ----------------------------------------------------------------------------------------------
-
-
-def make_version_1(path: Path) -> None:
-    """A database as the first version made it."""
-    db = sqlite3.connect(path)
-    db.execute("PRAGMA journal_mode = WAL")
-    db.executescript(
-        "BEGIN; PRAGMA application_id = 0x73666572; PRAGMA user_version = 1;"
-        f"{SCHEMA.replace(PRUNED, '')} COMMIT;"
-    )
-    db.execute("INSERT INTO frames VALUES ('lobby', 'cnn', 0, 7, NULL, 1000.0, 0, NULL)")
-    db.commit()
-    db.close()
-
-
-def test_version_1_is_upgraded_in_place(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    path = tmp_path / "r.db"
-    make_version_1(path)
-    sink, found = resumed(path)
-    assert found == {LOBBY: Position(7, 1)}
-    sink.close()
-    assert caplog.messages == []
-    assert ask(path, "PRAGMA user_version") == [(2,)]
-    for _ in range(2):
-        sink, found = resumed(path, age="1d")
-        sink.flush()
-        sink.flush()
-        sink.close()
-        assert found == {LOBBY: Position(7, 1)}
-        (warning,) = caplog.messages
-        assert "made by an earlier version" in warning and "auto_vacuum" in warning
-        caplog.clear()
-    assert ask(path, "SELECT count(*) FROM frames") == [(0,)]
-
-
-def test_advice_for_old_databases_is_right(tmp_path: Path) -> None:
-    path = tmp_path / "r.db"
-    make_version_1(path)
-    db = sqlite3.connect(path, isolation_level=None)
-    db.executescript("PRAGMA auto_vacuum = 2; VACUUM")
-    db.close()
-    assert ask(path, "PRAGMA auto_vacuum") == [(2,)]
-    assert resumed(path)[1] == {LOBBY: Position(7, 1)}
 
 
 # ---- another program ---------------------------------------------------------------------------------------

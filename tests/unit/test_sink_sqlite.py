@@ -162,7 +162,8 @@ def test_versions(tmp_path: Path) -> None:
     assert db.execute("PRAGMA application_id").fetchone() == (APPLICATION_ID,)
     db.execute(f"PRAGMA user_version = {SCHEMA_VERSION + 1}")
     db.close()
-    refused(path, rf"cannot write {path}: its version 3 is newer than this streamfer's 2; upgrade")
+    newer = f"its version {SCHEMA_VERSION + 1} is newer than this streamfer's {SCHEMA_VERSION}"
+    refused(path, rf"cannot write {path}: {newer}; upgrade")
 
 
 def test_foreign_database(tmp_path: Path) -> None:

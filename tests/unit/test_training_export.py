@@ -27,6 +27,7 @@ pytest.importorskip("tensorflow", reason="needs streamfer[train]")
 
 from streamfer.training import export as exporting  # noqa: E402 - it needs Keras
 from streamfer.training import litert  # noqa: E402
+from streamfer.training.readme import with_figures  # noqa: E402
 
 ROOT = Path(__file__).parents[2]
 
@@ -65,6 +66,13 @@ def card_in(folder: Path) -> dict[str, Any]:
 
 def predict(folder: Path, images: NDArray[np.float32]) -> NDArray[np.float32]:
     return litert.interpreter((folder / "tiny.tflite").read_bytes())(images)
+
+
+def test_a_network_that_litert_does_not_take_is_one_line() -> None:
+    windows = keras.Input((5, 4))
+    rolled = keras.Model(windows, keras.layers.LSTM(3)(windows), name="rolled")
+    with pytest.raises(UsageError, match=r"^LiteRT does not take the network 'rolled' \(recurrent [^\n]+$"):
+        litert.convert(rolled, "float32")
 
 
 def test_the_card_tells_the_files(exported: Path) -> None:
@@ -121,7 +129,7 @@ def test_the_readme_quotes_the_card(exported: Path) -> None:
     card, readme = card_in(exported), (exported / "README.md").read_text()
     assert "old" not in readme and readme.endswith("The end.\n")
     assert f"{card['metrics']['PrivateTest']['accuracy']['value']:.2%}" in readme
-    assert exporting.with_figures(readme, card) == readme
+    assert with_figures(readme, card) == readme
 
 
 def test_litert_answers_as_keras_does_in_float_and_nearly_in_int8(

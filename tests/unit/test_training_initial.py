@@ -46,7 +46,7 @@ def test_it_goes_on_where_the_other_was(run: Path, tmp_path: Path) -> None:
 
 
 def test_the_first_layers_are_taken_as_far_as_they_are_alike(run: Path) -> None:
-    from streamfer.training.train import start_from
+    from streamfer.training.feed import start_from
 
     def like(filters: int, last: int) -> Any:
         faces = keras.Input((24, 24, 1))

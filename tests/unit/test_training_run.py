@@ -402,7 +402,7 @@ def test_a_network_that_cannot_be_built_is_one_line(data: Dataset, tmp_path: Pat
 
 
 def test_targets_mix_label_votes_and_smoothing(data: Dataset) -> None:
-    from streamfer.training.train import targets
+    from streamfer.training.feed import targets
 
     assert data.votes is not None
     votes, row = data.votes.copy(), 3
@@ -420,7 +420,7 @@ def test_targets_mix_label_votes_and_smoothing(data: Dataset) -> None:
 
 
 def test_each_ferplus_column_counts_for_its_label(data: Dataset) -> None:
-    from streamfer.training.train import targets
+    from streamfer.training.feed import targets
 
     votes = data.votes
     assert votes is not None

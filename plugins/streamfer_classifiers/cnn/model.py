@@ -6,7 +6,7 @@ import keras
 from keras import layers
 
 from streamfer.types import CropSpec
-from streamfer_classifiers.blocks import convolution, standardise
+from streamfer_classifiers.blocks import encoder
 from streamfer_classifiers.cnn import CnnOptions
 
 
@@ -18,13 +18,7 @@ def build(options: CnnOptions, crop: CropSpec, labels: int) -> keras.Model:
     2014) feeds one dense layer. The first, high-resolution stage is narrow because it costs most. The stages
     follow Keras's dtype policy; normalisation of the input and the logits are float32 in any case.
     """
-    images = keras.Input((crop.height, crop.width, crop.channels), dtype="float32", name="faces")
-    x = standardise(images)
-    for stage, width in enumerate(options.widths, start=1):
-        for step in range(1, options.convolutions + 1):
-            x = convolution(x, width, f"stage{stage}_{step}")
-        x = layers.MaxPooling2D(2, name=f"stage{stage}_pool")(x)
-    x = layers.GlobalAveragePooling2D(dtype="float32", name="pool")(x)
-    x = layers.Dropout(options.dropout, dtype="float32", name="dropout")(x)
+    stages = encoder(options.widths, options.convolutions, crop)
+    x = layers.Dropout(options.dropout, dtype="float32", name="dropout")(stages.output)
     logits = layers.Dense(labels, dtype="float32", name="logits")(x)
-    return keras.Model(images, logits, name="cnn")
+    return keras.Model(stages.input, logits, name="cnn")

@@ -7,12 +7,34 @@ from typing import Any
 import keras
 from keras import layers, ops
 
+from streamfer.api import Parts
 from streamfer.types import CropSpec
-from streamfer_classifiers.blocks import convolution, standardise
+from streamfer_classifiers.blocks import convolution, encoder, standardise
 from streamfer_classifiers.cnn_lstm import CnnLstmOptions
 
 
-def build(options: CnnLstmOptions, crop: CropSpec, labels: int) -> keras.Model:
+def build(options: CnnLstmOptions, crop: CropSpec, labels: int) -> keras.Model | Parts:
+    """The network of the mode: one Keras model for the rows of an image, `Parts` for windows of frames."""
+    return _frames(options, crop, labels) if options.mode == "frames" else _rows(options, crop, labels)
+
+
+def _frames(options: CnnLstmOptions, crop: CropSpec, labels: int) -> Parts:
+    """The stages of `cnn` as the encoder of each frame; an LSTM (Hochreiter & Schmidhuber 1997) reads the
+    features of a window from the oldest frame to the newest, and its last state feeds a dense layer.
+
+    Convolutions before an LSTM over frames: Donahue et al., "Long-term recurrent convolutional networks for
+    visual recognition and description", CVPR 2015.
+    """
+    stages = encoder(options.widths, options.convolutions, crop)
+    features = keras.Input((options.frames, stages.output.shape[-1]), dtype="float32", name="features")
+    x = layers.SpatialDropout1D(options.dropout, dtype="float32", name="feature_dropout")(features)
+    x = layers.LSTM(options.units, unroll=True, dtype="float32", name="lstm")(x)
+    x = layers.Dropout(options.dropout, dtype="float32", name="dropout")(x)
+    logits = layers.Dense(labels, dtype="float32", name="logits")(x)
+    return Parts(stages, keras.Model(features, logits, name="head"))
+
+
+def _rows(options: CnnLstmOptions, crop: CropSpec, labels: int) -> keras.Model:
     """Faces float32 (n, height, width, channels), 0..255 → logits float32 (n, labels).
 
     The image, top to bottom, as a sequence of strips of `options.rows` pixel rows, each `options.stride`

@@ -103,7 +103,7 @@ def count(number: int, thing: str) -> str:
 
 def findings(data: Dataset, likeness: Likeness | None = None, progress: Progress = silent) -> Findings:
     """Look through the data; `likeness` where it has been computed already."""
-    alike = likeness or compare(data.images, progress)
+    alike = likeness or compare(data.images, progress, data.video)
     duplicates = tuple(members(alike.same))
     leaks: dict[Pair, Rows] = {}
     near_leaks: dict[Pair, Rows] = {}

@@ -1,16 +1,19 @@
-"""Reads folders of pictures: CLASS/…, or SPLIT/CLASS/… such as train/happy/…; CK+48 and JAFFE too."""
+"""Reads folders of pictures or clips: CLASS/…, or SPLIT/CLASS/… such as train/happy/…; CK+48 and JAFFE
+too."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
 from streamfer.errors import UsageError
 from streamfer.training.dataset import PRIVATE, PUBLIC, SPLITS, TRAINING, Dataset
-from streamfer.training.datasets import photos
+from streamfer.training.datasets import clips, photos
 from streamfer.training.datasets.arrays import columns_of
 from streamfer.training.datasets.filenames import Facts, facts
 from streamfer.training.datasets.labels import canonical, known, renamed
@@ -41,13 +44,13 @@ class _File:
 
 
 def read(folder: Path, options: Options, progress: Progress) -> Source:
-    """The faces of a folder, in the order of the paths.
+    """The faces of a folder, in the order of the paths; of a folder of clips the frames of one face a clip.
 
     Folders of classes lie in it, or in folders train/, validation/ and test/ in it; what lies further down
     belongs to the class, and a folder between class and picture names the subject. Without folders of classes
     the file names must tell (JAFFE). File names of CK+ and JAFFE tell the subject, those of CK+ sequence and
     frame too. Symbolic links are followed. `UsageError` for a class that no mapping knows, for an empty
-    folder, and if no file gives a face.
+    folder, for pictures and clips in one, and if no file gives a face.
     """
     root = _root(folder)
     inside = _folders(root)
@@ -74,7 +77,7 @@ def read(folder: Path, options: Options, progress: Progress) -> Source:
             stray += [
                 Skipped(path.relative_to(root).as_posix(), "lies in no class folder", damaged=False)
                 for path in _entries(home)
-                if path.suffix.lower() in _PICTURES and not path.is_dir()
+                if path.suffix.lower() in _PICTURES | clips.SUFFIXES and not path.is_dir()
             ]
         else:
             found = [_file(path, root, home, split) for path in _files(home)]
@@ -83,7 +86,7 @@ def read(folder: Path, options: Options, progress: Progress) -> Source:
             files += found
     if not files:
         raise UsageError(
-            f"{folder}: no pictures; expected folders of classes such as happy/, or train/happy/"
+            f"{folder}: no pictures or clips; expected folders of classes such as happy/, or train/happy/"
         )
     return _source(folder, files, tuple(dict.fromkeys(classes)), tuple(stray), options, progress)
 
@@ -96,24 +99,59 @@ def _source(
     options: Options,
     progress: Progress,
 ) -> Source:
+    videos = [one.path.suffix.lower() in clips.SUFFIXES for one in files]
+    if any(videos) and not all(videos):
+        picture, clip = (files[videos.index(kind)].name for kind in (False, True))
+        raise UsageError(
+            f"{folder}: pictures and clips in one folder, such as {picture} and {clip}; keep them apart and "
+            "import both: streamfer dataset import PICTURES CLIPS"
+        )
     try:
-        faces = photos.read([one.path for one in files], [one.name for one in files], options, progress)
+        rows = (_clips if any(videos) else _pictures)(files, options, progress)
     except UsageError as error:
         raise UsageError(f"{folder}: {error}") from error
-    kept = [files[number] for number in faces.kept]
-    theirs = np.array([classes.index(one.label) for one in kept])
+    theirs = np.array([classes.index(one.label) for one in rows.files])
     label_names, _, labels = renamed(theirs, classes, options.names, str(folder))
     data = Dataset(
         folder.resolve().name or "faces",
-        faces.images,
+        rows.images,
         labels,
-        np.array([SPLITS.index(one.split or TRAINING) for one in kept], np.uint8),
+        np.array([SPLITS.index(one.split or TRAINING) for one in rows.files], np.uint8),
         label_names,
-        origins=np.array([one.name for one in kept]),
-        **columns_of([one.facts for one in kept]),
+        origins=np.array([one.name for one in rows.files]),
+        **rows.columns,
     )
     official = any(one.split for one in files)
-    return Source(data, official, (*stray, *faces.skipped), faces.crowded)
+    return Source(data, official, (*stray, *rows.skipped), rows.crowded)
+
+
+class _Rows(NamedTuple):
+    """Rows, the file of each, and the other columns that a data set has of them."""
+
+    images: NDArray[np.uint8]
+    files: list[_File]
+    columns: dict[str, Any]
+    skipped: tuple[Skipped, ...]
+    crowded: tuple[str, ...]
+
+
+def _pictures(files: list[_File], options: Options, progress: Progress) -> _Rows:
+    faces = photos.read([one.path for one in files], [one.name for one in files], options, progress)
+    kept = [files[number] for number in faces.kept]
+    return _Rows(faces.images, kept, columns_of([one.facts for one in kept]), faces.skipped, faces.crowded)
+
+
+def _clips(files: list[_File], options: Options, progress: Progress) -> _Rows:
+    found = clips.read([one.path for one in files], [one.name for one in files], options, progress)
+    kept = [files[number] for number in found.file]
+    subjects = np.array([one.facts.subject for one in kept])
+    columns = {
+        "subjects": subjects if (subjects != "").any() else None,
+        "sequences": np.unique(found.file, return_inverse=True)[1].astype(np.int32),
+        "frames": found.frames,
+        "seconds": found.seconds,
+    }
+    return _Rows(found.images, kept, columns, found.skipped, found.crowded)
 
 
 def _root(folder: Path) -> Path:

@@ -61,7 +61,9 @@ class _Import:
 
     def __init__(self, paths: Sequence[Path], options: Options, progress: Progress) -> None:
         self._options, self._progress = options, progress
-        sources = [sniff.read(path, options, progress) for path in paths]
+        sources = [_timed(sniff.read(path, options, progress), options.fps) for path in paths]
+        if options.fps and all(source.data.seconds is None for source in sources):
+            raise UsageError("--fps: no source has sequences of numbered frames, as CK+ has")
         several = len(sources) > 1
         self.skipped = tuple(
             one._replace(path=f"{source.data.name}: {one.path}") if several else one
@@ -95,7 +97,7 @@ class _Import:
     def likeness(self) -> Likeness:
         """How the rows are alike, found at the first look and kept in step with the rows."""
         if self._likeness is None:
-            self._likeness = compare(self._data.images, self._progress)
+            self._likeness = compare(self._data.images, self._progress, self._data.video)
         return self._likeness
 
     def _keep(self, rows: NDArray[np.intp]) -> None:
@@ -199,7 +201,9 @@ class _Import:
     def _about(self) -> dict[str, Any]:
         options = self._options
         return {
+            "map": dict(options.names),
             "split": self._made,
+            "fps": options.fps,
             "ratios": list(options.ratios),
             "seed": options.seed,
             "classes": None if options.classes is None else list(options.classes),
@@ -208,6 +212,19 @@ class _Import:
             "skipped": [[one.path, one.reason] for one in self.skipped],
             "several_faces": list(self.crowded),
         }
+
+
+def _timed(source: Source, fps: float | None) -> Source:
+    """The source with the times of its numbered frames, counted from the first of each sequence."""
+    data = source.data
+    if fps is None or data.seconds is not None or data.sequences is None or data.frames is None:
+        return source
+    known = data.sequences >= 0
+    first = np.full(int(data.sequences.max(initial=-1)) + 1, np.iinfo(np.int32).max, np.int32)
+    np.minimum.at(first, data.sequences[known], data.frames[known])
+    seconds = np.full(len(data), np.nan)
+    seconds[known] = (data.frames[known] - first[data.sequences[known]]) / fps
+    return replace(source, data=replace(data, seconds=seconds))
 
 
 def _way(split: str) -> str:

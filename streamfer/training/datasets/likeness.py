@@ -48,8 +48,11 @@ class Likeness:
         return Likeness(self.same[rows], self.alike[rows], self.constant[rows])
 
 
-def likeness(images: NDArray[np.uint8], progress: Progress = silent) -> Likeness:
-    """Compare all images with all, uint8 (n, height, width, channels).
+def likeness(
+    images: NDArray[np.uint8], progress: Progress = silent, clips: NDArray[np.int32] | None = None
+) -> Likeness:
+    """Compare all images with all, uint8 (n, height, width, channels); but not, for near duplicates, frames
+    of one clip, which are alike by nature: `clips` (n,) numbers those of video, -1 is no clip.
 
     Near duplicates by a difference hash (an image of 9×8 means, one bit for each two neighbours: 64 bits)
     and, for the pairs that it brings together, the correlation of what a difference of Gaussians leaves. All
@@ -71,7 +74,8 @@ def likeness(images: NDArray[np.uint8], progress: Progress = silent) -> Likeness
             progress("looking for duplicates", place, 2 * len(distinct))
     groups = Groups(rows)
     groups.join_equal(same)
-    for one, other in _near(images, distinct, _candidates(hashes, progress)).tolist():
+    pairs = _candidates(hashes, progress, None if clips is None else clips[distinct])
+    for one, other in _near(images, distinct, pairs).tolist():
         groups.join(one, other)
     progress("looking for duplicates", 2 * len(distinct), 2 * len(distinct))
     return Likeness(same, groups.ids(), constant)
@@ -91,11 +95,16 @@ def _gray(image: NDArray[np.uint8]) -> NDArray[np.uint8]:
     )
 
 
-def _candidates(hashes: NDArray[np.uint64], progress: Progress) -> NDArray[np.intp]:
-    """The pairs (k, 2) of places whose hashes differ in at most `HASH_BITS` bits, the lower place first."""
+def _candidates(
+    hashes: NDArray[np.uint64], progress: Progress, clips: NDArray[np.int32] | None
+) -> NDArray[np.intp]:
+    """The pairs (k, 2) of places whose hashes differ in at most `HASH_BITS` bits, the lower place first,
+    without those within a clip."""
     found = [np.empty((0, 2), np.intp)]
     for place in range(len(hashes) - 1):
         near = np.flatnonzero(np.bitwise_count(hashes[place + 1 :] ^ hashes[place]) <= HASH_BITS)
+        if clips is not None and clips[place] >= 0:
+            near = near[clips[near + place + 1] != clips[place]]
         if len(near):
             found.append(np.column_stack((np.full(len(near), place), near + place + 1)))
         if place % _STEP == 0:

@@ -17,8 +17,8 @@ def merge(parts: Sequence[Dataset]) -> Dataset:
     """All rows of the parts, in their order.
 
     The labels are those of any part. What a part does not tell is "" (subjects, origins), -1 (sequences,
-    frames) or ten times 0 (votes) in its rows. Subjects of one name are one subject. `UsageError` if the
-    faces are not of one size.
+    frames), "not a number" (seconds) or ten times 0 (votes) in its rows. Subjects of one name are one
+    subject. `UsageError` if the faces are not of one size.
     """
     if len(parts) == 1:
         return parts[0]
@@ -41,6 +41,7 @@ def merge(parts: Sequence[Dataset]) -> Dataset:
         subjects=_column(parts, "subjects", np.str_()),
         sequences=_sequences(parts),
         frames=_column(parts, "frames", np.int32(-1)),
+        seconds=_column(parts, "seconds", np.float64("nan")),
         origins=_origins(parts),
     )
 

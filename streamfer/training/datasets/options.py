@@ -30,12 +30,14 @@ class Options:
     official one where there is one, else by subject where all are known, else stratified. `ratios` are the
     shares of Training, PublicTest and PrivateTest of a split that is made here; `validation` is the share of
     Training that becomes PublicTest where a source has only train/ and test/. `classes` are the labels to
-    keep (None: all); `per_class` is the most Training rows to keep of each (None: all).
+    keep (None: all); `per_class` is the most Training rows to keep of each (None: all). `fps` is the frame
+    rate of sequences whose frames are numbered but have no times, as in CK+ (None: they stay pictures).
     """
 
     names: Mapping[str, str] = field(default_factory=dict)
     detector: str = "yunet"
     crop: CropSpec | None = None
+    fps: float | None = None
     split: Split | None = None
     ratios: tuple[float, float, float] = (0.8, 0.1, 0.1)
     validation: float = 0.1

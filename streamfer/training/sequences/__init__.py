@@ -1,0 +1,1 @@
+"""Networks of windows of frames: what they are trained on, how, and what is measured and exported of them."""
