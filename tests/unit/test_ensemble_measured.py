@@ -34,7 +34,7 @@ class Pair(EnsembleOptions):
 @hookimpl
 def streamfer_components():
     target = "streamfer_classifiers.ensemble.mean:Ensemble"
-    return [Component("classifier", "pair", "two models", target, Pair, combines=True)]
+    return [Component("classifier", {name!r}, "two models", target, Pair, combines=True)]
 """
 
 
@@ -144,14 +144,17 @@ def test_what_it_refuses_is_one_line(rules: Path, tmp_path: Path) -> None:
 
 @pytest.fixture
 def pair(tmp_path: Path, small: Path, monkeypatch: pytest.MonkeyPatch) -> str:
-    """An installed classifier that ships with members, both of which are there."""
-    info = tmp_path / "pair-1.0.dist-info"
+    """An installed classifier that ships with members, both of which are there. It is named after its model's
+    folder: a process remembers what is installed under a name, and may meet these fixtures twice."""
+    name = f"pair-{small.parent.name}"
+    module = name.replace("-", "_")
+    info = tmp_path / f"{module}-1.0.dist-info"
     info.mkdir()
-    (tmp_path / "pair_of_models.py").write_text(PLUGIN.format(card=str(small)))
-    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: pair\nVersion: 1.0\n")
-    (info / "entry_points.txt").write_text("[streamfer]\npair = pair_of_models\n")
+    (tmp_path / f"{module}.py").write_text(PLUGIN.format(card=str(small), name=name))
+    (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {name}\nVersion: 1.0\n")
+    (info / "entry_points.txt").write_text(f"[streamfer]\n{name} = {module}\n")
     monkeypatch.syspath_prepend(str(tmp_path))
-    return "pair"
+    return name
 
 
 def test_on_a_single_picture(pair: str, small: Path) -> None:
@@ -163,7 +166,7 @@ def test_on_a_single_picture(pair: str, small: Path) -> None:
     for label in LABELS:
         mean = (one.probabilities[label] + two.probabilities[label]) / 2
         assert found.probabilities[label] == pytest.approx(mean, abs=2e-4)
-    with pytest.raises(UsageError, match="the classifier 'pair' is no network: it takes no model"):
+    with pytest.raises(UsageError, match=f"the classifier '{pair}' is no network: it takes no model"):
         streamfer.predict(PORTRAIT, classifier=pair, model=small)
 
 
@@ -184,5 +187,5 @@ def test_by_the_commands(pair: str, tmp_path: Path) -> None:
     (face,) = json.loads(done.stdout)["faces"]
     assert face["probabilities"] == streamfer.predict(PORTRAIT, classifier=pair)[0].probabilities
     doctor = service.streamfer("doctor", env=env)
-    assert "pair: answers with cnn, cnn" in doctor.stdout
+    assert f"{pair}: answers with cnn, cnn" in doctor.stdout
     assert find(Registry.discover(), pair).labels == LABELS
