@@ -26,6 +26,7 @@ from streamfer.config.model import (
 from streamfer.config.schema import schema
 from streamfer.config.substitute import Substitution
 from streamfer.config.target import LiveTarget, live_target
+from streamfer.errors import UsageError
 from streamfer.inference.described import with_mode
 from streamfer.plugins import Registry
 
@@ -152,6 +153,12 @@ def _from_command_line(
     registry: Registry | None,
 ) -> Config:
     names = list(classifiers) or [DEFAULT_CLASSIFIER]
+    for named in names:
+        if names.count(named) > 1:
+            raise UsageError(
+                f"--classifier {named}: named twice; to run one twice with other options, write a "
+                "configuration, where 'as' gives each a name"
+            )
     entries = [_classifier(named) for named in names]
     document = _document(stream, entry, entries, sinks)
 

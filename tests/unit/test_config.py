@@ -9,6 +9,7 @@ import pytest
 from pydantic import ValidationError
 
 from streamfer.config import Config, ConfigError, for_recording, load
+from streamfer.errors import UsageError
 from streamfer.plugins import Registry, build
 from streamfer.types import LABELS
 
@@ -388,6 +389,13 @@ def test_what_is_wrong_with_a_recording_is_told_without_keys(folder: Path) -> No
     assert first == f"{folder}/gone.mp4: no such file"
     assert second.startswith("--classifier: no classifier 'cnm'; there are: ")
     assert second.endswith("did you mean 'cnn'?")
+
+
+def test_a_classifier_that_a_command_names_twice(folder: Path) -> None:
+    with pytest.raises(UsageError, match=r"^--classifier cnn_lstm:frames: named twice; .* 'as' gives each"):
+        for_recording(folder / "clip.mp4", ["cnn_lstm:frames", "cnn", "cnn_lstm:frames"], registry=REGISTRY)
+    modes = for_recording(folder / "clip.mp4", ["cnn_lstm", "cnn_lstm:frames"], registry=REGISTRY)
+    assert [one.label for one in modes.classifiers] == ["cnn_lstm", "cnn_lstm-frames"]
 
 
 # ---- the configurations that ship --------------------------------------------------------------------------
