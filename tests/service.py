@@ -175,11 +175,31 @@ def assert_complete(out: Path, frames: int, *, streams: tuple[str, ...] | None =
     for pair, seqs in by_pair.items():
         assert seqs == list(range(frames)), f"{pair}: {len(seqs)} lines, expected {frames} in order"
     for stream, classifier in by_pair:
-        in_database = rows(
-            out / "results.db",
-            f"SELECT seq FROM frames WHERE stream = '{stream}' AND classifier = '{classifier}' ORDER BY seq",
-        )
+        of_pair = f"FROM {{}} WHERE stream = '{stream}' AND classifier = '{classifier}' ORDER BY seq"
+        in_database = rows(out / "results.db", "SELECT seq " + of_pair.format("frames"))
         assert [seq for (seq,) in in_database] == list(range(frames))
+        assert rows(
+            out / "results.db",
+            "SELECT seq, track, status, label, confidence " + of_pair.format("faces") + ", face",
+        ) == [
+            (line["seq"], *(face[key] for key in ("track", "status", "label", "confidence")))
+            for line in found
+            if (line["stream"], line["classifier"]) == (stream, classifier)
+            for face in line["faces"]
+        ]
+    for line in found:
+        for face in line["faces"]:
+            assert_named(face)
+
+
+def assert_named(face: dict[str, Any]) -> None:
+    """A face has the label of its highest probability. Smoothing may keep another: then `raw` has it."""
+    if face["label"] is None:
+        assert face["status"] not in ("ok", "warming"), face
+        return
+    assert face["probabilities"][face["label"]] == face["confidence"], face
+    raw = face.get("raw", face)
+    assert raw["probabilities"][raw["label"]] == raw["confidence"] == max(raw["probabilities"].values()), face
 
 
 def nothing_left(run: Run) -> None:
