@@ -262,5 +262,8 @@ def combine(spec: ComponentSpec, options: CombiningOptions, members: Sequence[De
         }
         for given, one in zip(options.members, specs, strict=True)
     ]
-    spec = msgspec.structs.replace(spec, options={**spec.options, "members": told}, members=specs)
+    # And of its own options those that were left out: their defaults may depend on who the members are.
+    own = options.model_dump(mode="json", by_alias=True, exclude={"members"})
+    own |= {key: value for key, value in spec.options.items() if value is not None}
+    spec = msgspec.structs.replace(spec, options={**own, "members": told}, members=specs)
     return Described(spec, crops, labels, tuple(one.models[0] for one in members))

@@ -12,7 +12,8 @@ from streamfer.training.compare_report import BEGIN, END
 
 ROOT = Path(__file__).parents[2]
 PAGE = ROOT / "docs/models.md"
-CARDS = sorted((ROOT / "plugins/streamfer_classifiers").glob("*/card.json"))
+PLUGINS = ROOT / "plugins/streamfer_classifiers"
+CARDS = sorted(PLUGINS.glob("*/card.json"))
 AGAIN = "run `make models DATA=fer2013.npz`"
 
 
@@ -37,6 +38,21 @@ def test_the_page_quotes_the_card(path: Path) -> None:
     assert row, f"{card['name']} {card['version']} is not on the page: {AGAIN}"
     assert card["sha256"].startswith(row[2]), f"the page is about other weights: {AGAIN}"
     assert float(row[1]) == pytest.approx(card["metrics"]["PrivateTest"]["accuracy"]["value"] * 100, abs=0.15)
+
+
+@pytest.mark.parametrize("name", [*(path.parent.name for path in CARDS), "ensemble"])
+def test_the_page_has_the_figures_of_the_readme(name: str) -> None:
+    """Accuracy and calibration error on PrivateTest, to the last digit: both are of what is served."""
+    readme = (PLUGINS / name / "README.md").read_text("utf-8")
+    (row,) = re.findall(r"^\| PrivateTest \| .*$", readme, re.MULTILINE)
+    stated = [float(value) for value in re.findall(r"(\d+\.\d\d)%", row)]
+    table = figures()[figures().index("| all rows | ") :].splitlines()
+    place = [one.split()[0] for one in table[0].split(" | ")[1:]].index(name)
+    for at, title in ((0, "accuracy"), (-1, "expected calibration error")):
+        (line,) = [one for one in table[: table.index("")] if one.startswith(f"| {title} |")]
+        shown = re.search(r"\d+\.\d", line.split(" | ")[1:][place])
+        assert shown
+        assert float(shown[0]) == pytest.approx(stated[at], abs=0.15), f"{title}: {AGAIN}"
 
 
 def test_the_page_is_about_nothing_else() -> None:

@@ -13,13 +13,16 @@ from numpy.typing import NDArray
 
 from streamfer import wire
 from streamfer.api import Classifier
+from streamfer.config import load
 from streamfer.errors import StartError, UsageError
 from streamfer.inference.answering import answering
 from streamfer.inference.described import Described, find
 from streamfer.plugins import ComponentSpec, Registry, build, spec_of
 from streamfer.testing import check_classifier
 from streamfer.types import CropSpec
+from streamfer_classifiers.ensemble import TEMPERATURE
 from tests.ensembles import RULES, shipped_cnn, write_plugin
+from tests.service import SAMPLE
 
 Crops = dict[CropSpec, NDArray[np.uint8]]
 
@@ -93,6 +96,41 @@ def test_the_temperature_is_that_of_a_softmax(registry: Registry, crops: Crops, 
     found = answer(described(registry, *RULES, temperature=temperature), crops)
     np.testing.assert_allclose(found, expected, atol=1e-6)
     assert np.array_equal(found.argmax(axis=1), mean.argmax(axis=1))
+
+
+@pytest.mark.parametrize(
+    ("options", "expected"),
+    [
+        ({}, TEMPERATURE),
+        ({"temperature": None}, TEMPERATURE),
+        ({"members": ["cnn", {"name": "cnn_bilstm", "weight": 1}, "cnn_lstm"]}, TEMPERATURE),
+        ({"temperature": 0.5}, 0.5),
+        ({"members": ["cnn", "cnn_lstm"]}, 1),
+        ({"members": ["cnn", "cnn_bilstm", {"name": "cnn_lstm", "mode": "frames"}]}, 1),
+    ],
+)
+def test_the_members_that_ship_have_the_temperature_that_fits_them(
+    tmp_path: Path, options: dict[str, Any], expected: float
+) -> None:
+    """As they are served: the spec goes to another process."""
+    sections = {
+        "version": 1,
+        "streams": {"lobby": {"path": str(SAMPLE)}},
+        "classifiers": [{"name": "ensemble", **options}],
+        "sinks": [{"name": "jsonl", "path": "results.jsonl"}],
+    }
+    path = tmp_path / "config.yaml"
+    path.write_text(json.dumps(sections))
+    (configured,) = load(path).classifiers
+    found = find(Registry.discover(), "ensemble", options)
+    random = np.random.default_rng(5)
+    faces = [random.integers(0, 256, (3, *crop), np.uint8) for crop in found.crops]
+    mean = np.mean([answering(one.component).predict(*faces) for one in found.spec.members], axis=0)
+    sharpened = mean ** (1 / expected)
+    sharpened /= sharpened.sum(axis=1, keepdims=True)
+    for spec in (found.spec, configured.spec):
+        again = msgspec.json.decode(msgspec.json.encode(spec), type=ComponentSpec)
+        np.testing.assert_allclose(answering(again).predict(*faces), sharpened, atol=1e-6)
 
 
 def test_it_keeps_the_contract_of_classifiers(registry: Registry, tmp_path: Path) -> None:

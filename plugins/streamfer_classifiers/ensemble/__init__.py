@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pydantic import Field
+from pydantic import Field, ValidationInfo, field_validator
 
 from streamfer.api import CombiningOptions, Component, MemberOptions, Members, Published
 from streamfer.hookspecs import hookimpl
@@ -27,16 +27,18 @@ class EnsembleOptions(CombiningOptions):
         None,
         ge=0.05,
         le=20,
+        validate_default=True,
         description="softmax temperature of the mean: p^(1/T), normalised; below 1 it is more confident "
         "(default: what fits the members that ship, 1 for others)",
     )
 
-    @property
-    def softmax_temperature(self) -> float:
-        """The temperature that is meant: what was fitted for the shipped members is nothing to others."""
-        if self.temperature is not None:
-            return self.temperature
-        return TEMPERATURE if self.members == MEMBERS else 1.0
+    @field_validator("temperature")
+    @classmethod
+    def _of_the_members(cls, given: float | None, info: ValidationInfo) -> float:
+        """What was fitted for the shipped members is nothing to others."""
+        if given is not None:
+            return given
+        return TEMPERATURE if info.data.get("members") == MEMBERS else 1.0
 
 
 @hookimpl

@@ -16,7 +16,8 @@ class Ensemble:
     temperature."""
 
     def __init__(self, options: EnsembleOptions, members: Sequence[Member]) -> None:
-        self._exponent = 1 / options.softmax_temperature
+        assert options.temperature is not None  # the options say which is meant
+        self._exponent = 1 / options.temperature
         self.labels = members[0].labels
         total = sum(one.weight for one in members)
         self._weights = [one.weight / total for one in members]
