@@ -4,7 +4,8 @@
 
 NAME is an experiment or a group of them; without any, all that have no result yet are run. Broken off, the
 same command goes on after the last complete epoch. All of it takes a day or more on two CPU cores: --list
-says what has a result and what the rest would cost.
+says what has a result and what the rest would cost. A run that --epochs breaks off has a result that says so,
+and goes on when the command is given without it.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from __future__ import annotations
 import argparse
 import logging
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 from benchmarks.reproduction import page, results
@@ -47,13 +49,15 @@ def _run(wanted: list[Experiment], options: argparse.Namespace, experiments: tup
         if one.needs_ckplus and not sources.has_ckplus and one.name not in options.names:
             _say(f"{one.name}: left out, it needs --ckplus FILE")
             continue
-        if is_done(one, sources, results.read(options.results).get(one.name)):
+        cut = replace(one, epochs=options.epochs)
+        result = results.read(options.results).get(one.name)
+        if is_done(one, sources, result) or is_done(cut, sources, result):
             _say(f"{one.name}: has a result already")
             continue
         _say(f"{one.name}: {one.title}")
         folder = options.runs / one.name
         with Display(folder) as display:
-            result = run(one, sources, folder, display)
+            result = run(cut, sources, folder, display)
         results.add(one.name, result, options.results)
         page.write(options.document, experiments, results.read(options.results))
         _say(f"{one.name}: {page.summary(result)}")
@@ -61,6 +65,12 @@ def _run(wanted: list[Experiment], options: argparse.Namespace, experiments: tup
 
 def _say(line: str) -> None:
     print(line, file=sys.stderr, flush=True)
+
+
+def _positive(given: str) -> int:
+    if not given.isdecimal() or int(given) < 1:
+        raise argparse.ArgumentTypeError(f"got {given}, expected a number of at least 1")
+    return int(given)
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -72,6 +82,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("names", nargs="*", metavar="NAME", help="an experiment or a group; default: all")
     parser.add_argument("--data", type=Path, default=Path("fer2013.npz"), metavar="FILE", help="FER2013")
     parser.add_argument("--ckplus", type=Path, metavar="FILE", help="CK+48, for what needs it")
+    parser.add_argument("--epochs", type=_positive, metavar="N", help="break each run off after N epochs")
     parser.add_argument(
         "--runs", type=Path, default=Path("runs/reproduction"), metavar="FOLDER", help="a folder for each run"
     )

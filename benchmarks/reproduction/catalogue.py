@@ -48,7 +48,8 @@ class Sources:
 @dataclass(frozen=True)
 class Experiment:
     """One training run. `recipe` is a file; `minutes` an estimate of an epoch on one core, made from a few
-    steps; `said` what was published of it, in words; `seed` takes the place of the recipe's, if any."""
+    steps; `said` what was published of it, in words; `seed` takes the place of the recipe's, if any; `epochs`
+    is at most how many of the recipe's are run, where there is no time for all."""
 
     name: str
     title: str
@@ -59,10 +60,13 @@ class Experiment:
     said: str = "–"
     needs_ckplus: bool = False
     seed: int | None = None
+    epochs: int | None = None
 
     def load_recipe(self) -> Recipe:
         recipe = load(self.recipe)
-        return recipe if self.seed is None else recipe.model_copy(update={"seed": self.seed})
+        seed = recipe.seed if self.seed is None else self.seed
+        epochs = recipe.epochs if self.epochs is None else min(recipe.epochs, self.epochs)
+        return recipe.model_copy(update={"seed": seed, "epochs": epochs})
 
 
 GROUPS = {

@@ -88,8 +88,22 @@ def _table(group: str, experiments: Sequence[Experiment], results: Results) -> s
             cells = _cells(result)
             if balanced:
                 cells.append(text(result["test"]["balanced_accuracy"]))
-        lines.append(f"| {one.title} | {one.said} | " + " | ".join(cells) + " |")
+        lines.append(f"| {_title(one, result)} | {one.said} | " + " | ".join(cells) + " |")
     return "\n".join([*lines, *_findings(experiments, results)])
+
+
+def _title(experiment: Experiment, result: dict[str, Any] | None) -> str:
+    """With what is to be known of a run that was broken off."""
+    most = experiment.load_recipe().epochs
+    if result is None or not is_broken_off(experiment, result):
+        return experiment.title
+    return f"{experiment.title}, broken off after {result['epochs']} of at most {most} epochs"
+
+
+def is_broken_off(experiment: Experiment, result: dict[str, Any]) -> bool:
+    """Whether it ended because it was allowed fewer epochs than its recipe has."""
+    allowed: int = result["settings"]["epochs"]
+    return allowed < experiment.load_recipe().epochs and bool(result["epochs"] == allowed)
 
 
 def _cells(result: dict[str, Any]) -> list[str]:
@@ -112,7 +126,7 @@ def _findings(experiments: Sequence[Experiment], results: Results) -> list[str]:
         gap = 100 * (result["validation"]["accuracy"]["value"] - result["test"]["accuracy"]["value"])
         side = "above" if gap >= 0 else "below"
         lines.append(
-            f"- {one.title}: validation is {abs(gap):.1f} points {side} the test; Training was at "
+            f"- {_title(one, result)}: validation is {abs(gap):.1f} points {side} the test; Training was at "
             f"{100 * result['training_accuracy']:.1f} %{_neutral(result)}."
         )
     return ["", *lines] if lines else []

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -138,7 +139,10 @@ def test_the_results_of_the_project_are_of_its_recipes() -> None:
     by_name = {one.name: one for one in EXPERIMENTS}
     for name, result in results.read().items():
         settings = recipe.Recipe.model_validate(result["settings"])
-        assert settings == by_name[name].load_recipe(), f"run {name} again"
+        one = by_name[name]
+        if page.is_broken_off(one, result):
+            one = replace(one, epochs=settings.epochs)
+        assert settings == one.load_recipe(), f"run {name} again"
 
 
 def test_the_results_of_the_project_are_of_the_data_that_its_code_makes() -> None:
@@ -220,6 +224,40 @@ def test_another_recipe_or_other_data_is_not_done(done: Path) -> None:
     assert not is_done(experiment(done, epochs=3), sources, result)
     assert not is_done(experiment(done, epochs=2), Sources(faces(seed=4)), result)
     assert not is_done(experiment(done, epochs=2), sources, None)
+
+
+def test_a_run_can_be_broken_off_and_gone_on_with(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    pytest.importorskip("tensorflow", reason="needs streamfer[train]")
+    from benchmarks.reproduction.__main__ import main
+
+    one = experiment(tmp_path, epochs=3, early_stopping=0)
+
+    def after(*more: str) -> tuple[dict[str, Any], str]:
+        main(arguments(tmp_path, *more), (one,))
+        page = (tmp_path / "page.md").read_text("utf-8")
+        return results.read(tmp_path / "results.json")["tiny"], page
+
+    cut, written = after("--epochs", "2")
+    assert (cut["epochs"], cut["settings"]["epochs"]) == (2, 2)
+    assert "| the tiny one, broken off after 2 of at most 3 epochs | 12.3 % | " in written
+    assert after("--epochs", "2")[0] == cut
+    assert "has a result already" in capsys.readouterr().err
+    whole, written = after()
+    assert (whole["epochs"], whole["settings"]["epochs"]) == (3, 3)
+    assert "| the tiny one | 12.3 % | " in written and "broken off" not in written
+    assert after("--epochs", "2")[0] == whole, "what is complete is kept"
+
+
+@pytest.mark.parametrize("number", ["0", "-1", "x"])
+def test_a_run_of_no_epochs_is_refused(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], number: str
+) -> None:
+    from benchmarks.reproduction.__main__ import main
+
+    with pytest.raises(SystemExit) as raised:
+        main(["--epochs", number], (experiment(tmp_path),))
+    assert raised.value.code == 2
+    assert f"argument --epochs: got {number}, expected a number of at least 1" in capsys.readouterr().err
 
 
 def test_without_ckplus_its_experiments_are_left_out_unless_they_are_named(
