@@ -343,7 +343,11 @@ Members = Annotated[
 
 class CombiningOptions(Options):
     """Base of the options of classifiers that combine others (`Component.combines`). A class that ships with
-    members of its own gives the field a default."""
+    members of its own gives the field a default.
+
+    Where the class is built they are validated once more, the members with all their options by then; what
+    the first validation made of the other options stays.
+    """
 
     members: Members = Field(description="the classifiers whose answers are combined")
 

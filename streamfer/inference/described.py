@@ -262,8 +262,8 @@ def combine(spec: ComponentSpec, options: CombiningOptions, members: Sequence[De
         }
         for given, one in zip(options.members, specs, strict=True)
     ]
-    # And of its own options those that were left out: their defaults may depend on who the members are.
-    own = options.model_dump(mode="json", by_alias=True, exclude={"members"})
+    # Of its own options as well: what they are where they were left out may depend on who the members are.
+    own = options.model_dump(mode="json", by_alias=True, exclude={"members"}, exclude_defaults=True)
     own |= {key: value for key, value in spec.options.items() if value is not None}
     spec = msgspec.structs.replace(spec, options={**own, "members": told}, members=specs)
     return Described(spec, crops, labels, tuple(one.models[0] for one in members))

@@ -223,6 +223,27 @@ def test_default_members_without_weights_are_told_with_the_entry(folder: Path) -
     assert str(raised.value).splitlines()[0].startswith("--classifier: its member 'bare': ")
 
 
+SECRET = """
+from pydantic import SecretStr
+from streamfer.api import CombiningOptions, Component
+from streamfer.hookspecs import hookimpl
+
+class Options(CombiningOptions):
+    key: SecretStr = SecretStr("default")
+    other: SecretStr = SecretStr("default")
+
+@hookimpl
+def streamfer_components():
+    return [Component("classifier", "keyed", "", ":Keyed", Options, combines=True)]
+"""
+
+
+def test_secrets_of_one_that_combines_reach_it_as_they_are(tmp_path: Path) -> None:
+    (tmp_path / "rules.py").write_text(SECRET)
+    (one,) = read(tmp_path, "{name: keyed, members: [cnn, cnn_lstm], key: hunter2}").classifiers
+    assert {key: value for key, value in one.spec.options.items() if key != "members"} == {"key": "hunter2"}
+
+
 def test_without_weights_the_plugins_own_members_are_one_line_each(folder: Path) -> None:
     """All of them are there once every member has its weights; until then each that is not is a line."""
     own = Registry.discover().get("classifier", "ensemble").component.options().members  # type: ignore[attr-defined]
