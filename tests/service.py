@@ -166,7 +166,8 @@ def repeated(clip: Path, times: int, to: Path) -> Path:
 
 
 def assert_complete(out: Path, frames: int, *, streams: tuple[str, ...] | None = None) -> None:
-    """results.jsonl and results.db hold every frame exactly once, in order, and agree on everything."""
+    """results.jsonl and results.db hold every frame exactly once, in order, and agree on all faces where no
+    frame was analysed twice; each face is labelled as its probabilities say."""
     found = lines(out / "results.jsonl")
     by_pair: dict[tuple[str, str], list[int]] = {}
     for line in found:
@@ -176,15 +177,17 @@ def assert_complete(out: Path, frames: int, *, streams: tuple[str, ...] | None =
         assert seqs == list(range(frames)), f"{pair}: {len(seqs)} lines, expected {frames} in order"
     for stream, classifier in by_pair:
         of_pair = f"FROM {{}} WHERE stream = '{stream}' AND classifier = '{classifier}' ORDER BY seq"
-        in_database = rows(out / "results.db", "SELECT seq " + of_pair.format("frames"))
-        assert [seq for (seq,) in in_database] == list(range(frames))
+        in_database = rows(out / "results.db", "SELECT seq, discontinuity " + of_pair.format("frames"))
+        assert [seq for seq, _ in in_database] == list(range(frames))
+        written = [line for line in found if (line["stream"], line["classifier"]) == (stream, classifier)]
+        if any(anew for _, anew in in_database) or any("discontinuity" in line for line in written):
+            continue  # after a death each sink goes on where it was: one may have a frame's second analysis
         assert rows(
             out / "results.db",
             "SELECT seq, track, status, label, confidence " + of_pair.format("faces") + ", face",
         ) == [
             (line["seq"], *(face[key] for key in ("track", "status", "label", "confidence")))
-            for line in found
-            if (line["stream"], line["classifier"]) == (stream, classifier)
+            for line in written
             for face in line["faces"]
         ]
     for line in found:

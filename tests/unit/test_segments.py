@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import signal
 import subprocess
 import sys
@@ -310,8 +311,9 @@ def test_full_disk_costs_the_oldest_segments(full_disk: Path, caplog: pytest.Log
 
 def test_full_disk_without_total_ends_the_run(full_disk: Path) -> None:
     sink = sink_on(full_disk / "a.mp4", segment="1s", keep={"age": "1d"})
+    today = math.floor(time.time()) - NOON
     with pytest.raises(OSError, match="No space left on device"):
         for seq in range(2500):
-            sink.write(result(seq, seq / 25), picture(seed=seq))
+            sink.write(result(seq, today + seq / 25), picture(seed=seq))
     sink.close()
     assert len(times(full_disk / names(full_disk)[0])) == 25
